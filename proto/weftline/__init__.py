@@ -1,0 +1,1 @@
+"""The Weftline contract: generated protobuf and gRPC code lives in `weftline.v1`."""
