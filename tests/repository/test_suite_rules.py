@@ -51,15 +51,9 @@ def run_pytest(folder: Path, source: str, *, ci: bool) -> subprocess.CompletedPr
     (folder / "test_sample.py").write_text(source)
     (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     environment = {name: value for name, value in os.environ.items() if name != "CI" and "PYTEST" not in name}
+    environment |= {"CI": "true"} if ci else {}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(folder)]
-    return subprocess.run(
-        command,
-        env=environment | ({"CI": "true"} if ci else {}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=folder,
-    )
+    return subprocess.run(command, check=False, env=environment, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize("source", [SKIPS, SKIPS_AS_MODULE], ids=["test", "module"])
