@@ -1,0 +1,48 @@
+"""Node types: what authors declare, what the engine calls, and what comes built in."""
+
+from weftline_executor.nodes.context import Context, ContextSink
+from weftline_executor.nodes.declare import Expression
+from weftline_executor.nodes.decorator import NodeFunction, node
+from weftline_executor.nodes.errors import (
+    BadDeclaration,
+    ConfigInvalid,
+    DuplicateNodeType,
+    ExpressionFailed,
+    NodeFailed,
+    NodeTypeError,
+    PluginFailed,
+    SecretMissing,
+    SecretUnreadable,
+)
+from weftline_executor.nodes.faults import ConfigFault, Reference
+from weftline_executor.nodes.node_type import NodeType
+from weftline_executor.nodes.prepared import PreparedCall
+from weftline_executor.nodes.registry import Registry
+from weftline_executor.nodes.results import Branch
+from weftline_executor.nodes.scope import Scope
+from weftline_executor.nodes.secrets import Secrets
+
+__all__ = [
+    "BadDeclaration",
+    "Branch",
+    "ConfigFault",
+    "ConfigInvalid",
+    "Context",
+    "ContextSink",
+    "DuplicateNodeType",
+    "Expression",
+    "ExpressionFailed",
+    "NodeFailed",
+    "NodeFunction",
+    "NodeType",
+    "NodeTypeError",
+    "PluginFailed",
+    "PreparedCall",
+    "Reference",
+    "Registry",
+    "Scope",
+    "SecretMissing",
+    "SecretUnreadable",
+    "Secrets",
+    "node",
+]

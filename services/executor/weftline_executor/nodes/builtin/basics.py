@@ -1,0 +1,23 @@
+"""Nodes that say something, fail, or do nothing."""
+
+from weftline_executor.nodes.builtin.text import Text
+from weftline_executor.nodes.context import Context, Level
+from weftline_executor.nodes.decorator import node
+from weftline_executor.nodes.errors import NodeFailed
+
+
+@node("noop", title="Do nothing", isolation="inline")
+def noop(ctx: Context) -> None:
+    """Does nothing and has no output."""
+
+
+@node("log", title="Write a log line", isolation="inline")
+def log(ctx: Context, message: Text, level: Level = "info") -> None:
+    """Writes a line to the log of the run."""
+    ctx.log(message, level)
+
+
+@node("fail", title="Fail", isolation="inline")
+def fail(ctx: Context, message: Text = "failed on purpose") -> None:
+    """Fails with a message."""
+    raise NodeFailed(message)

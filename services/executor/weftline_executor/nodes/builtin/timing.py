@@ -1,0 +1,21 @@
+"""Nodes that wait."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from weftline_executor.nodes.context import Context
+from weftline_executor.nodes.decorator import node
+
+_STEPS = 10
+_MIN_STEP = 0.1
+
+
+@node("delay", title="Wait")
+async def delay(ctx: Context, seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0) -> None:
+    """Waits, also over a restart of the executor: only what is left of the time is waited after it."""
+    # The engine passes on ten reports a second at most, so a short wait is not cut into smaller steps.
+    steps = max(1, min(_STEPS, int(seconds / _MIN_STEP)))
+    for done in range(1, steps + 1):
+        await ctx.sleep(seconds / steps)
+        ctx.progress(done / steps)

@@ -1,0 +1,179 @@
+"""A node's configuration: which part of `data` it is, its expressions, and what is wrong with it."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from weftline_executor.nodes.errors import ExpressionFailed, clip
+from weftline_executor.nodes.expressions import Template, compile_bare, compile_text, is_template
+from weftline_executor.nodes.faults import ConfigFault, FaultCode, Path, path_text
+from weftline_executor.nodes.scope import Scope
+
+# These keys of a node's `data` belong to the canvas and the engine.
+FOREIGN_KEYS = frozenset({"label", "description", "ui", "policy"})
+
+
+def own_part(data: Mapping[str, object]) -> dict[str, object]:
+    """Give the part of a node's `data` that its type is concerned with."""
+    return {key: value for key, value in data.items() if key not in FOREIGN_KEYS}
+
+
+@dataclass(slots=True)
+class CompiledConfig:
+    """A configuration whose strings with expressions are replaced by templates in `tree`.
+
+    A string that cannot be compiled stays in `tree` as it is, and is listed in `failures`.
+    """
+
+    tree: dict[str, object]
+    templates: dict[Path, Template] = field(default_factory=dict)
+    failures: dict[Path, ExpressionFailed] = field(default_factory=dict)
+
+    def render(self, scope: Scope) -> dict[str, object]:
+        """Give the configuration with every expression replaced by its value; raises `ExpressionFailed`."""
+        return {key: _render(value, scope, (key,)) for key, value in self.tree.items()}
+
+
+def compile_config(config: Mapping[str, object], bare: frozenset[str]) -> CompiledConfig:
+    """Compile every string that holds an expression; a string under a key in `bare` is one, with braces or without."""
+    compiled = CompiledConfig({})
+    for key, value in config.items():
+        compiled.tree[key] = _compile(value, (key,), compiled, key in bare)
+    return compiled
+
+
+def _compile(value: object, path: Path, into: CompiledConfig, bare: bool = False) -> object:
+    if isinstance(value, str):
+        if not (bare or is_template(value)):
+            return value
+        try:
+            template = _compile_one(value) if bare else compile_text(value)
+        except ExpressionFailed as error:
+            into.failures[path] = error.at(path_text(path))
+            return value
+        into.templates[path] = template
+        return template
+    if isinstance(value, Mapping):
+        return {key: _compile(item, (*path, key), into) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_compile(item, (*path, index), into) for index, item in enumerate(value)]
+    return value
+
+
+def _compile_one(source: str) -> Template:
+    if not is_template(source):
+        return compile_bare(source)
+    template = compile_text(source)
+    if not template.whole:
+        raise ExpressionFailed("it must be one expression, with nothing around its braces", source)
+    return template
+
+
+def _render(value: object, scope: Scope, path: Path) -> object:
+    if isinstance(value, Template):
+        try:
+            return value.render(scope)
+        except ExpressionFailed as error:
+            raise error.at(path_text(path)) from error.__cause__
+    if isinstance(value, dict):
+        return {key: _render(item, scope, (*path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_render(item, scope, (*path, index)) for index, item in enumerate(value)]
+    return value
+
+
+def find_faults(
+    type_name: str, model: type[BaseModel], config: Mapping[str, object], compiled: CompiledConfig
+) -> list[ConfigFault]:
+    """Say all that is wrong with a configuration before its expressions are rendered."""
+    faults = [ConfigFault(path_text(path), "bad_expression", str(error)) for path, error in compiled.failures.items()]
+    try:
+        model.model_validate(config)
+    except ValidationError as error:
+        unknown = {*compiled.templates, *compiled.failures}
+        faults += explain(type_name, model, config, error, unknown)
+    return faults
+
+
+def explain(
+    type_name: str,
+    model: type[BaseModel],
+    config: Mapping[str, object],
+    error: ValidationError,
+    unknown: Iterable[Path] = (),
+) -> list[ConfigFault]:
+    """Turn the errors of pydantic into faults, leaving out what depends on the values at the `unknown` paths."""
+    unknown = tuple(unknown)
+    known_keys = [info.alias or name for name, info in model.model_fields.items()]
+    faults: dict[tuple[str, FaultCode], str] = {}
+    for details in error.errors(include_url=False, include_context=False):
+        path, tagged = _locate(details, config)
+        if any(_depends(details["type"], path, tagged, other) for other in unknown):
+            continue
+        where, code = path_text(path), _code(details["type"])
+        if code == "unknown_key":
+            # Only the keys of the node itself are known here, not those of objects inside its settings.
+            near = difflib.get_close_matches(str(path[-1]), known_keys, 1) if len(path) == 1 else []
+            message = _unknown_key(type_name, where, near)
+        else:
+            message = _sentence(where, code, details)
+        earlier = faults.get((where, code))
+        # The members of a union each complain about the same value.
+        faults[where, code] = message if earlier is None else f"{earlier[:-1]}, or: {message}"
+    return [ConfigFault(where, code, message) for (where, code), message in faults.items()]
+
+
+def _locate(details: ErrorDetails, config: Any) -> tuple[Path, bool]:
+    """Give the path of an error in the data, and whether pydantic's own held more, such as the member of a union."""
+    path: list[str | int] = []
+    tagged = False
+    current = config
+    for index, part in enumerate(details["loc"]):
+        is_last = index == len(details["loc"]) - 1
+        if _holds(current, part):
+            current = current[part]
+        elif not (is_last and details["type"] == "missing"):
+            tagged = True
+            continue
+        path.append(part)
+    return tuple(path), tagged
+
+
+def _holds(container: object, part: str | int) -> bool:
+    if isinstance(container, Mapping):
+        return part in container
+    return isinstance(container, list | tuple) and isinstance(part, int) and part < len(container)
+
+
+def _depends(error_type: str, path: Path, tagged: bool, unknown: Path) -> bool:
+    if path[: len(unknown)] == unknown:
+        return error_type != "extra_forbidden"
+    if unknown[: len(path)] != path or error_type in {"missing", "extra_forbidden"}:
+        return False
+    # A container of the wrong kind stays so whatever its items become, unless another member of a union may take it.
+    return tagged or not error_type.endswith("_type")
+
+
+def _code(error_type: str) -> FaultCode:
+    if error_type == "missing":
+        return "missing_field"
+    if error_type == "extra_forbidden":
+        return "unknown_key"
+    wrong_type = error_type.endswith(("_type", "_parsing", "_from_float")) or error_type.startswith("is_")
+    return "wrong_type" if wrong_type else "invalid_value"
+
+
+def _unknown_key(type_name: str, where: str, near: list[str]) -> str:
+    hint = f"; did you mean `{near[0]}`?" if near else "."
+    return f"`{where}` is not a setting of {type_name}{hint}"
+
+
+def _sentence(where: str, code: FaultCode, details: ErrorDetails) -> str:
+    if code == "missing_field":
+        return f"`{where}` is required."
+    said = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"`{where}` {said}, but is {clip(repr(details['input']), 60)}."

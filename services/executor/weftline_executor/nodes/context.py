@@ -1,0 +1,96 @@
+"""What a node sees of the run that it is part of."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal, Protocol, get_args
+
+Level = Literal["debug", "info", "warn", "error"]
+
+LEVELS: frozenset[str] = frozenset(get_args(Level))
+
+
+class ContextSink(Protocol):
+    """Where a context sends what its node says; called from the event loop or from the thread of the node."""
+
+    def progress(self, fraction: float, message: str | None) -> None:
+        """Take how far the attempt is, 0 to 1."""
+
+    def log(self, level: str, message: str, context: Mapping[str, object]) -> None:
+        """Take a log line."""
+
+    def cancelled(self) -> bool:
+        """Say whether the attempt should end early."""
+
+
+class Context:
+    """One attempt of one node, as the first argument of its function.
+
+    `already_elapsed` is the time in seconds that earlier attempts spent before the executor stopped; `sleep` counts it.
+    """
+
+    __slots__ = (
+        "_credit",
+        "_sink",
+        "_sleep",
+        "attempt",
+        "idempotency_key",
+        "node_id",
+        "run_id",
+        "secrets",
+        "workflow_id",
+    )
+
+    def __init__(  # noqa: PLR0917 - positional, because the engine makes one for each attempt
+        self,
+        workflow_id: str,
+        run_id: str,
+        node_id: str,
+        attempt: int,
+        idempotency_key: str,
+        sink: ContextSink,
+        secrets: Mapping[str, str],
+        already_elapsed: float = 0.0,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.node_id = node_id
+        self.attempt = attempt
+        self.idempotency_key = idempotency_key
+        self.secrets = secrets
+        self._sink = sink
+        self._credit = already_elapsed
+        self._sleep = sleep
+
+    def progress(self, fraction: float, message: str | None = None) -> None:
+        """Report how far the attempt is, from 0 to 1; raises `ValueError` outside of that."""
+        if not 0.0 <= fraction <= 1.0:
+            raise ValueError(f"progress must be between 0 and 1, not {fraction!r}")
+        self._sink.progress(fraction, message)
+
+    def log(self, message: str, /, level: Level = "info", **context: object) -> None:
+        """Write a log line; `context` holds JSON values. Raises `ValueError` for an unknown level."""
+        if level not in LEVELS:
+            raise ValueError(f"a log level is one of debug, info, warn, error, not {level!r}")
+        self._sink.log(level, message, context)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt should end early; a plain function polls it, an async one is cancelled anyway."""
+        return self._sink.cancelled()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, durably: time that earlier attempts of this node already spent counts, over all sleeps together.
+
+        Raises `ValueError` when `seconds` is negative or not finite.
+        """
+        if not (seconds >= 0.0 and math.isfinite(seconds)):
+            raise ValueError(f"a sleep takes 0 seconds or more, not {seconds!r}")
+        spent = min(self._credit, seconds)
+        self._credit -= spent
+        if seconds > spent:
+            await self._sleep(seconds - spent)
+
+    def __repr__(self) -> str:
+        return f"Context({self.workflow_id!r}, {self.run_id!r}, {self.node_id!r}, attempt={self.attempt})"

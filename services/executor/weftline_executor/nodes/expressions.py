@@ -1,0 +1,193 @@
+"""Expressions in a node's configuration: `{{ ... }}` over the outputs of nodes, the inputs and the run's parameters."""
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from jinja2 import nodes as ast
+from jinja2.environment import Template as JinjaTemplate
+from jinja2.exceptions import TemplateError, UndefinedError
+from jinja2.parser import Parser
+from jinja2.visitor import NodeTransformer
+
+from weftline_executor.nodes.errors import ExpressionFailed
+from weftline_executor.nodes.sandbox import METHODS, Sandbox
+from weftline_executor.nodes.scope import Scope
+from weftline_executor.nodes.values import ValueTooLarge, plain, text
+
+MAX_SOURCE = 8 * 1024
+ROOTS = ("nodes", "inputs", "params")
+
+_SANDBOX = Sandbox()
+_RESULT = "result"
+
+
+def is_template(source: str) -> bool:
+    """Say whether a string holds an expression, or a statement, which is refused when it is compiled."""
+    return "{{" in source or "{%" in source
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
+    """A compiled string: `parts` are literal texts and, where it is None, the next of the expressions.
+
+    `whole` says that the string is exactly one expression, whose value keeps its type. `node_ids` are the nodes that
+    the expressions read.
+    """
+
+    source: str
+    parts: tuple[str | None, ...]
+    whole: bool
+    node_ids: tuple[str, ...]
+    _code: JinjaTemplate
+
+    def render(self, scope: Scope) -> object:
+        """Give the value of a whole expression, else the text; raises `ExpressionFailed`."""
+        try:
+            values = self._evaluate(scope)
+            if self.whole:
+                return plain(values[0])
+            return plain(self._text(values))
+        except RecursionError:
+            raise ExpressionFailed("the value is nested too deeply", self.source) from None
+        except UndefinedError as error:
+            raise ExpressionFailed(error.message or "a value is missing", self.source) from None
+        except Exception as error:
+            # Filters and operators raise whatever Python raises for the values at hand.
+            raise ExpressionFailed(str(error) or type(error).__name__, self.source) from error
+
+    def _evaluate(self, scope: Scope) -> list[object]:
+        context = self._code.new_context(scope.variables())
+        for _ in self._code.root_render_func(context):
+            pass
+        values: list[object] = context.vars[_RESULT]
+        return values
+
+    def _text(self, values: list[object]) -> str:
+        remaining = iter(values)
+        pieces = [text(next(remaining)) if part is None else part for part in self.parts]
+        return "".join(pieces)
+
+
+@lru_cache(maxsize=4096)
+def compile_text(source: str) -> Template:
+    """Compile a string that holds `{{ ... }}`; raises `ExpressionFailed` when it is not valid."""
+    if "{%" in source:
+        raise ExpressionFailed("statements ({% ... %}) are not available, only expressions ({{ ... }})", source)
+    return _compile(source, _parse_text)
+
+
+@lru_cache(maxsize=4096)
+def compile_bare(source: str) -> Template:
+    """Compile a string that is an expression without braces around it; raises `ExpressionFailed`."""
+    return _compile(source, _parse_bare)
+
+
+def _compile(source: str, parse: Callable[[str], list[str | ast.Expr]]) -> Template:
+    if len(source) > MAX_SOURCE:
+        raise ExpressionFailed(f"it is longer than {MAX_SOURCE} characters", source)
+    try:
+        pieces = parse(source)
+        expressions = [_Rewriter().visit(piece) for piece in pieces if not isinstance(piece, str)]
+        node_ids = tuple(dict.fromkeys(id_ for expr in expressions for id_ in _inspect(expr)))
+        assign = ast.Assign(ast.Name(_RESULT, "store"), ast.List(expressions), lineno=1)
+        code = _SANDBOX.from_string(ast.Template([assign], lineno=1))
+    except _Refused as refused:
+        raise ExpressionFailed(str(refused), source) from None
+    except TemplateError as error:
+        raise ExpressionFailed(error.message or "it is not an expression", source) from None
+    except (RecursionError, MemoryError):
+        raise ExpressionFailed("it is nested too deeply", source) from None
+    except (SyntaxError, ValueError) as error:
+        raise ExpressionFailed(f"it is not an expression ({error})", source) from None
+    parts = tuple(piece if isinstance(piece, str) else None for piece in pieces)
+    return Template(source, parts, parts == (None,), node_ids, code)
+
+
+def _parse_text(source: str) -> list[str | ast.Expr]:
+    pieces: list[str | ast.Expr] = []
+    for statement in _SANDBOX.parse(source).body:
+        if not isinstance(statement, ast.Output):
+            raise _Refused("only expressions ({{ ... }}) are available")
+        pieces += [piece.data if isinstance(piece, ast.TemplateData) else piece for piece in statement.nodes]
+    return pieces
+
+
+def _parse_bare(source: str) -> list[str | ast.Expr]:
+    parser = Parser(_SANDBOX, source, state="variable")
+    expression = parser.parse_expression()
+    if not parser.stream.eos:
+        raise _Refused("there is more after the end of the expression")
+    return [expression]
+
+
+class _Refused(Exception):
+    """An expression says something that is not available."""
+
+
+class _Rewriter(NodeTransformer):
+    """Turns `a ~ b` into additions of strings, which the sandbox bounds."""
+
+    def visit_Concat(self, node: ast.Concat) -> ast.Expr:  # noqa: N802
+        """Rewrite one concatenation."""
+        strings: list[ast.Expr] = [
+            ast.Filter(self.visit(operand), "string", [], [], None, None, lineno=node.lineno) for operand in node.nodes
+        ]
+        joined = strings[0]
+        for string in strings[1:]:
+            joined = ast.Add(joined, string, lineno=node.lineno)
+        return joined
+
+
+def _inspect(expression: ast.Expr) -> Iterable[str]:
+    """Refuse what the sandbox would, as far as it can be seen, and give the ids of the nodes that are read."""
+    owners: set[int] = set()
+    names: list[ast.Name] = []
+    found: list[str] = []
+    for node in (expression, *expression.find_all(ast.Node)):
+        if isinstance(node, ast.Getattr | ast.Getitem) and _is_nodes(node.node):
+            owners.add(id(node.node))
+            found.append(_node_id(node))
+        if isinstance(node, ast.Getattr) and node.attr.startswith("_"):
+            raise _Refused(f'names that begin with an underscore are not available; write ["{node.attr}"] for a key')
+        if isinstance(node, ast.Pow):
+            raise _Refused("the operator ** is not available")
+        if isinstance(node, ast.Call):
+            _check_call(node)
+        if isinstance(node, ast.Name):
+            names.append(node)
+    for name in names:
+        _check_name(name, id(name) in owners)
+    return found
+
+
+def _is_nodes(node: ast.Node) -> bool:
+    return isinstance(node, ast.Name) and node.name == "nodes"
+
+
+def _node_id(node: ast.Getattr | ast.Getitem) -> str:
+    if isinstance(node, ast.Getattr):
+        return node.attr
+    if isinstance(node.arg, ast.Const) and isinstance(node.arg.value, str):
+        return node.arg.value
+    raise _Refused('a node is named in the expression itself: nodes.ID or nodes["ID"]')
+
+
+def _check_name(name: ast.Name, owned: bool) -> None:
+    if name.name not in ROOTS:
+        near = difflib.get_close_matches(name.name, ROOTS, 1)
+        hint = f"did you mean {near[0]}?" if near else "there are nodes, inputs and params, and text is put in quotes"
+        raise _Refused(f"the name {name.name!r} is not known; {hint}")
+    if name.name == "nodes" and not owned:
+        raise _Refused('nodes is not a value by itself; write nodes.ID or nodes["ID"]')
+
+
+def _check_call(call: ast.Call) -> None:
+    if not isinstance(call.node, ast.Getattr):
+        raise _Refused("only methods can be called")
+    if call.node.attr not in METHODS:
+        raise _Refused(f"the method {call.node.attr!r} is not available")
+
+
+__all__ = ["MAX_SOURCE", "ROOTS", "Template", "ValueTooLarge", "compile_bare", "compile_text", "is_template"]

@@ -1,0 +1,69 @@
+"""A node type: its name, its configuration, its handles, and the function behind it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from weftline_executor.nodes.config import compile_config, find_faults, own_part
+from weftline_executor.nodes.declare import Declaration
+from weftline_executor.nodes.expressions import is_template
+from weftline_executor.nodes.faults import ConfigFault, Reference, path_text
+from weftline_executor.nodes.prepared import PreparedCall
+
+Idempotency = Literal["safe", "keyed", "unsafe"]
+Isolation = Literal["inline", "async", "thread"]
+
+# Gives the output handles that a configuration names, by the path of the setting that names it.
+HandleNames = Callable[[Mapping[str, object]], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NodeType:
+    """What the engine knows of a node type; made by `@node`.
+
+    `config_schema` is the JSON Schema of a node's `data` once its expressions are rendered. `outputs` are the handles
+    that every node of the type has; with `dynamic_handles` the configuration names more.
+    """
+
+    name: str
+    title: str
+    description: str
+    config_schema: dict[str, object]
+    outputs: tuple[str, ...]
+    dynamic_handles: bool
+    idempotency: Idempotency
+    isolation: Isolation
+    function: Callable[..., object]
+    declaration: Declaration
+    handle_names: HandleNames | None = None
+
+    def handles(self, data: Mapping[str, object]) -> tuple[str, ...]:
+        """Give the output handles of a node with this `data`; what `check` would refuse is passed over."""
+        if self.handle_names is None:
+            return self.outputs
+        return tuple(dict.fromkeys((*self.outputs, *self.handle_names(data).values())))
+
+    def check(self, data: Mapping[str, object]) -> list[ConfigFault]:
+        """Say all that is wrong with a node's `data`; values that come from expressions are checked when it runs."""
+        config = own_part(data)
+        compiled = compile_config(config, self.declaration.bare)
+        faults = find_faults(self.name, self.declaration.model, config, compiled)
+        named = self.handle_names(data) if self.handle_names else {}
+        for path, handle in named.items():
+            if is_template(handle):
+                message = f"`{path}` names an output handle, so it cannot be an expression."
+                faults.append(ConfigFault(path, "invalid_value", message))
+        return faults
+
+    def references(self, data: Mapping[str, object]) -> list[Reference]:
+        """List the nodes that the expressions in a node's `data` read; what cannot be compiled is passed over."""
+        compiled = compile_config(own_part(data), self.declaration.bare)
+        return [
+            Reference(path_text(path), node_id)
+            for path, template in compiled.templates.items()
+            for node_id in template.node_ids
+        ]
+
+    def prepare(self, data: Mapping[str, object]) -> PreparedCall:
+        """Do once per node what each attempt would repeat; never raises: a bad `data` is raised by `bind`."""
+        return PreparedCall(self.name, self.function, self.declaration, own_part(data))

@@ -1,0 +1,74 @@
+"""A node's call with all that can be done ahead of its attempts already done."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from copy import deepcopy
+
+from pydantic import ValidationError
+
+from weftline_executor.nodes.config import compile_config, explain
+from weftline_executor.nodes.context import Context
+from weftline_executor.nodes.declare import Declaration
+from weftline_executor.nodes.errors import ConfigInvalid, NodeTypeError
+from weftline_executor.nodes.scope import Scope
+
+_IMMUTABLE = (str, int, float, bool, type(None))
+
+
+class PreparedCall:
+    """The function of a node together with its configuration, made by `NodeType.prepare`."""
+
+    __slots__ = ("_compiled", "_declaration", "_failure", "_function", "_shared", "_static", "_type_name")
+
+    def __init__(
+        self, type_name: str, function: Callable[..., object], declaration: Declaration, config: dict[str, object]
+    ) -> None:
+        self._type_name = type_name
+        self._function = function
+        self._declaration = declaration
+        self._compiled = compile_config(config, declaration.bare)
+        self._failure: NodeTypeError | None = next(iter(self._compiled.failures.values()), None)
+        self._static: dict[str, object] | None = None
+        self._shared: dict[str, object] | None = None
+        if self._failure is None and not self._compiled.templates:
+            self._fix(config)
+
+    def bind(self, scope: Scope) -> dict[str, object]:
+        """Give the function's keyword arguments: expressions rendered, everything validated.
+
+        The dict may be the same at each call and must not be changed. Raises `ConfigInvalid` or `ExpressionFailed`.
+        """
+        if self._shared is not None:
+            return self._shared
+        if self._failure is not None:
+            raise self._failure
+        kwargs = self._validate(self._compiled.render(scope)) if self._static is None else deepcopy(self._static)
+        if self._declaration.wants_params:
+            kwargs["params"] = dict(scope.params)
+        return kwargs
+
+    def call(
+        self, ctx: Context, kwargs: Mapping[str, object], inputs: Mapping[str, object]
+    ) -> object | Awaitable[object]:
+        """Call the function; of an `async def` this gives the awaitable."""
+        if self._declaration.wants_inputs:
+            return self._function(ctx, inputs=inputs, **kwargs)
+        return self._function(ctx, **kwargs)
+
+    def _fix(self, config: dict[str, object]) -> None:
+        try:
+            self._static = self._validate(config)
+        except ConfigInvalid as error:
+            self._failure = error
+            return
+        # One dict serves all attempts, unless a function could change something in it.
+        if not self._declaration.wants_params and all(isinstance(v, _IMMUTABLE) for v in self._static.values()):
+            self._shared = self._static
+
+    def _validate(self, config: Mapping[str, object]) -> dict[str, object]:
+        model = self._declaration.model
+        try:
+            validated = model.model_validate(config)
+        except ValidationError as error:
+            raise ConfigInvalid(explain(self._type_name, model, config, error)) from None
+        values = validated.__dict__
+        return {parameter: values[field] for parameter, field in self._declaration.fields}

@@ -1,0 +1,110 @@
+"""The node types that an executor can run, by name."""
+
+import difflib
+import importlib
+import importlib.metadata
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+
+from weftline_executor.nodes.errors import DuplicateNodeType, PluginFailed
+from weftline_executor.nodes.node_type import NodeType
+
+ENTRY_POINT_GROUP = "weftline.nodes"
+BUILTINS = "weftline_executor.nodes.builtin"
+
+
+class Registry:
+    """Node types by name, each with the plugin that it came from."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, NodeType] = {}
+        self._origins: dict[str, str] = {}
+
+    @classmethod
+    def with_builtins(cls) -> "Registry":
+        """Give a registry that holds the built-in types."""
+        registry = cls()
+        registry.load_module(BUILTINS)
+        return registry
+
+    def add(self, node_type: NodeType, origin: str) -> None:
+        """Add a type; adding the same one again changes nothing. Raises `DuplicateNodeType` for another of its name."""
+        known = self._types.get(node_type.name)
+        if known is node_type:
+            return
+        if known is not None:
+            raise DuplicateNodeType(node_type.name, self._origins[node_type.name], origin)
+        self._types[node_type.name] = node_type
+        self._origins[node_type.name] = origin
+
+    def load_module(self, name: str) -> None:
+        """Import a module and add the types that are declared in it, or, if it is a package, below it.
+
+        Raises `PluginFailed` when it cannot be imported or declares none, and `DuplicateNodeType`.
+        """
+        try:
+            module = importlib.import_module(name)
+        except Exception as error:
+            raise PluginFailed(name, f"its import failed: {type(error).__name__}: {error}") from error
+        self._add_module(module, name)
+
+    def load_entry_points(self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> None:
+        """Add the types of every installed plugin: entry points of the group `weftline.nodes`.
+
+        An entry point names a module, a decorated function or a `NodeType`. Raises as `load_module` does.
+        """
+        found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP) if entry_points is None else entry_points
+        for entry_point in sorted(found, key=lambda point: (point.name, point.value)):
+            plugin = f"{entry_point.name} = {entry_point.value}"
+            try:
+                loaded = entry_point.load()
+            except Exception as error:
+                raise PluginFailed(plugin, f"its import failed: {type(error).__name__}: {error}") from error
+            self._add_loaded(loaded, plugin)
+
+    def get(self, name: str) -> NodeType | None:
+        """Give the type of a name, or None."""
+        return self._types.get(name)
+
+    def names(self) -> list[str]:
+        """Give the names of all types, sorted."""
+        return sorted(self._types)
+
+    def nearest(self, name: str) -> str | None:
+        """Give the known name that is most like a name that is not known, or None when none is."""
+        near = difflib.get_close_matches(name, self._types, 1)
+        return near[0] if near else None
+
+    def __iter__(self) -> Iterator[NodeType]:
+        return iter([self._types[name] for name in self.names()])
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+    def _add_loaded(self, loaded: object, plugin: str) -> None:
+        if isinstance(loaded, ModuleType):
+            self._add_module(loaded, plugin)
+            return
+        node_type = _node_type_of(loaded)
+        if node_type is None:
+            raise PluginFailed(plugin, f"it is neither a module nor a node type, but a {type(loaded).__name__}")
+        self.add(node_type, plugin)
+
+    def _add_module(self, module: ModuleType, plugin: str) -> None:
+        found = [node_type for value in vars(module).values() if (node_type := _node_type_of(value)) is not None]
+        own = [node_type for node_type in found if _declared_in(node_type, module.__name__)]
+        if not own:
+            raise PluginFailed(plugin, "it declares no node type; is a @node missing?")
+        for node_type in own:
+            self.add(node_type, plugin)
+
+
+def _node_type_of(value: object) -> NodeType | None:
+    if isinstance(value, NodeType):
+        return value
+    node_type = getattr(value, "node_type", None)
+    return node_type if isinstance(node_type, NodeType) else None
+
+
+def _declared_in(node_type: NodeType, module: str) -> bool:
+    return f"{node_type.function.__module__}.".startswith(f"{module}.")

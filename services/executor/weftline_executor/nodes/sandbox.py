@@ -1,0 +1,202 @@
+"""The environment of expressions: a small part of Jinja2 in which nothing unsafe or unbounded can be said."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from jinja2 import StrictUndefined, Undefined
+from jinja2.exceptions import SecurityError, UndefinedError
+from jinja2.filters import FILTERS
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from weftline_executor.nodes.values import MAX_INT_BITS, MAX_SIZE, ValueTooLarge, plain, text
+
+# Filters of Jinja2 whose result is no larger than what they are given.
+_BOUNDED_FILTERS = (
+    *("abs", "capitalize", "count", "d", "default", "dictsort", "first", "float", "int", "items", "last", "length"),
+    *("list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "select", "selectattr", "sort", "sum"),
+    *("title", "trim", "truncate", "unique", "upper", "urlencode", "wordcount"),
+)
+
+_TEXT_METHODS = frozenset(
+    {
+        *("capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdecimal", "isdigit"),
+        *("islower", "isnumeric", "isspace", "isupper", "lower", "lstrip", "partition", "removeprefix", "removesuffix"),
+        *(
+            "rfind",
+            "rindex",
+            "rpartition",
+            "rsplit",
+            "rstrip",
+            "split",
+            "splitlines",
+            "startswith",
+            "strip",
+            "swapcase",
+        ),
+        *("title", "upper"),
+    }
+)
+_MAPPING_METHODS = frozenset({"get", "items", "keys", "values"})
+_LIST_METHODS = frozenset({"count", "index"})
+
+_MAX_ROUND_DIGITS = 15
+_MAX_KEYS_NAMED = 8
+
+
+def methods_of(value: object) -> frozenset[str]:
+    """Give the names of the methods that an expression may call on a value."""
+    if isinstance(value, str):
+        return _TEXT_METHODS
+    if isinstance(value, Mapping):
+        return _MAPPING_METHODS
+    if isinstance(value, list | tuple):
+        return _LIST_METHODS
+    return frozenset()
+
+
+METHODS = _TEXT_METHODS | _MAPPING_METHODS | _LIST_METHODS
+
+
+class Missing(StrictUndefined):
+    """A value that is not there: may be tested or given a default, and says what is missing when it is used."""
+
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        name, owner = self._undefined_name, self._undefined_obj
+        if isinstance(owner, Mapping):
+            keys = [str(key) for key in owner]
+            known = ", ".join(keys[:_MAX_KEYS_NAMED]) + (", …" if len(keys) > _MAX_KEYS_NAMED else "")
+            near = difflib.get_close_matches(str(name), keys, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; it has {known}" if keys else "; it is empty"
+            return f"the object has no key {name!r}{hint}"
+        return f"{_kind(owner)} has no {name!r}"
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """Evaluates expressions over JSON values, with no globals, no statements and no attributes of Python objects."""
+
+    intercepted_binops = frozenset({"+", "*", "%", "**"})
+
+    def __init__(self) -> None:
+        # Statements and comments are moved to marks that no text holds, so that `{%` and `{#` mean nothing here.
+        super().__init__(
+            block_start_string="\0{%",
+            block_end_string="%}\0",
+            comment_start_string="\0{#",
+            comment_end_string="#}\0",
+            keep_trailing_newline=True,
+            optimized=False,
+            undefined=Missing,
+            autoescape=False,
+            cache_size=0,
+        )
+        self.globals = {}
+        self.filters = {name: FILTERS[name] for name in _BOUNDED_FILTERS} | _OWN_FILTERS
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Read a key of an object, or a harmless method; a key wins over a method of the same name."""
+        if isinstance(obj, Undefined):
+            return obj
+        if isinstance(obj, Mapping):
+            try:
+                return obj[attribute]
+            except KeyError:
+                pass
+        if attribute in methods_of(obj):
+            return getattr(obj, attribute)
+        return self.undefined(obj=obj, name=attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Read an item; never an attribute."""
+        if isinstance(obj, Undefined):
+            return obj
+        try:
+            return obj[argument]
+        except (LookupError, TypeError):
+            return self.undefined(obj=obj, name=argument)
+
+    def is_safe_callable(self, obj: Any) -> bool:
+        """Allow only the methods that `methods_of` names."""
+        return getattr(obj, "__name__", None) in methods_of(getattr(obj, "__self__", None))
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Compute `left operator right` when its result is sure to be small."""
+        for operand in (left, right):
+            if isinstance(operand, Undefined):
+                raise UndefinedError(operand._undefined_message)
+        if operator == "**":
+            raise SecurityError("the operator ** is not available")
+        if operator == "%" and not isinstance(left, int | float):
+            raise SecurityError("the operator % is for numbers only")
+        if operator == "*":
+            return _multiply(left, right)
+        if isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
+            _bound(len(left) + len(right))
+        return super().call_binop(context, operator, left, right)
+
+
+def _multiply(left: Any, right: Any) -> Any:
+    if isinstance(left, int) and isinstance(right, int):
+        if left.bit_length() + right.bit_length() > MAX_INT_BITS:
+            raise ValueTooLarge
+    elif isinstance(left, str) and isinstance(right, int):
+        _bound(len(left) * right)
+    elif isinstance(left, int) and isinstance(right, str):
+        _bound(len(right) * left)
+    elif not (isinstance(left, int | float) and isinstance(right, int | float)):
+        raise TypeError(f"the operator * cannot be used on {_kind(left)} and {_kind(right)}")
+    return left * right
+
+
+def _bound(size: int) -> None:
+    if size > MAX_SIZE:
+        raise ValueTooLarge
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", tuple: "a list"}
+    return names.get(type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}")
+
+
+def _join(items: Any, separator: str = "") -> str:
+    parts = [text(item) for item in items]
+    _bound(sum(map(len, parts)) + len(separator) * len(parts))
+    return separator.join(parts)
+
+
+def _replace(value: Any, old: str, new: str, count: int = -1) -> str:
+    source = text(value)
+    found = source.count(old) if count < 0 else min(count, source.count(old))
+    _bound(len(source) + found * len(new))
+    return source.replace(old, new, count)
+
+
+def _round(value: float, precision: int = 0) -> float:
+    if not 0 <= precision <= _MAX_ROUND_DIGITS:
+        raise ValueError(f"round takes 0 to {_MAX_ROUND_DIGITS} digits, not {precision}")
+    return round(value, precision) if precision else round(value)
+
+
+def _to_json(value: Any) -> str:
+    return msgspec.json.encode(plain(value)).decode()
+
+
+def _from_json(value: str) -> object:
+    return msgspec.json.decode(value)
+
+
+_OWN_FILTERS: dict[str, Callable[..., Any]] = {
+    "fromjson": _from_json,
+    "join": _join,
+    "replace": _replace,
+    "round": _round,
+    "string": text,
+    "tojson": _to_json,
+}
