@@ -1,5 +1,6 @@
 """Node types: what authors declare, what the engine calls, and what comes built in."""
 
+from weftline_executor.nodes.builtin.fence import HttpFence
 from weftline_executor.nodes.context import Context, ContextSink
 from weftline_executor.nodes.declare import Expression
 from weftline_executor.nodes.decorator import NodeFunction, node
@@ -32,6 +33,7 @@ __all__ = [
     "DuplicateNodeType",
     "Expression",
     "ExpressionFailed",
+    "HttpFence",
     "NodeFailed",
     "NodeFunction",
     "NodeType",

@@ -6,6 +6,8 @@ import importlib.metadata
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 
+from weftline_executor.nodes.builtin.fence import HttpFence
+from weftline_executor.nodes.builtin.http import http_request_within
 from weftline_executor.nodes.errors import DuplicateNodeType, PluginFailed
 from weftline_executor.nodes.node_type import NodeType
 
@@ -21,10 +23,14 @@ class Registry:
         self._origins: dict[str, str] = {}
 
     @classmethod
-    def with_builtins(cls) -> "Registry":
-        """Give a registry that holds the built-in types."""
+    def with_builtins(cls, fence: HttpFence | None = None) -> "Registry":
+        """Give a registry that holds the built-in types; `fence` says which hosts `http.request` may reach.
+
+        Without one it reaches public addresses only.
+        """
         registry = cls()
         registry.load_module(BUILTINS)
+        registry.add(http_request_within(fence or HttpFence()).node_type, BUILTINS)
         return registry
 
     def add(self, node_type: NodeType, origin: str) -> None:

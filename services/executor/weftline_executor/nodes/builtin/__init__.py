@@ -1,6 +1,20 @@
-"""The node types that come with Weftline."""
+"""The node types that come with Weftline, but for `http.request`, which is made for a fence."""
 
 from weftline_executor.nodes.builtin.basics import fail, log, noop
+from weftline_executor.nodes.builtin.branching import condition, switch
+from weftline_executor.nodes.builtin.data import input_values, merge, output_value, set_values, template
 from weftline_executor.nodes.builtin.timing import delay
 
-__all__ = ["delay", "fail", "log", "noop"]
+__all__ = [
+    "condition",
+    "delay",
+    "fail",
+    "input_values",
+    "log",
+    "merge",
+    "noop",
+    "output_value",
+    "set_values",
+    "switch",
+    "template",
+]
