@@ -175,5 +175,7 @@ def _unknown_key(type_name: str, where: str, near: list[str]) -> str:
 def _sentence(where: str, code: FaultCode, details: ErrorDetails) -> str:
     if code == "missing_field":
         return f"`{where}` is required."
-    said = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    # Pydantic begins with what the value is called in Python: "Input should", "String should", "Value error, ".
+    _, should, rest = details["msg"].removeprefix("Value error, ").partition("should ")
+    said = should + rest or details["msg"]
     return f"`{where}` {said}, but is {clip(repr(details['input']), 60)}."

@@ -12,6 +12,8 @@ from weftline_executor.nodes.results import Branch
 
 Handle = Annotated[str, Field(min_length=1, max_length=128)]
 
+Condition = Annotated[object, Expression(), Field(description="An expression, with braces or without, or a value.")]
+
 _DEFAULT = "default"
 
 
@@ -25,7 +27,7 @@ class Case(BaseModel):
 
 
 @node("condition", title="Condition", isolation="inline", outputs=("true", "false"))
-def condition(ctx: Context, expression: Annotated[object, Expression()]) -> Branch:
+def condition(ctx: Context, expression: Condition) -> Branch:
     """Goes one of two ways: `true` unless the value is false, null, 0, or an empty text, list or object.
 
     The expression may be written with braces or without. The output is true or false.
@@ -48,7 +50,10 @@ def case_handles(data: Mapping[str, object]) -> dict[str, str]:
 
 @node("switch", title="Switch", isolation="inline", outputs=(), handle_names=case_handles)
 def switch(
-    ctx: Context, expression: Annotated[object, Expression()], cases: list[Case], default: Handle = _DEFAULT
+    ctx: Context,
+    expression: Condition,
+    cases: Annotated[list[Case], Field(description="The ways out, in the order in which they are tried.")],
+    default: Annotated[Handle, Field(description="The handle that fires when no case does.")] = _DEFAULT,
 ) -> Branch:
     """Goes the way of the first case whose value equals that of the expression, else the `default` way.
 

@@ -1,39 +1,46 @@
 """Nodes that bring data into a run, shape it, and give it back."""
 
 from collections.abc import Mapping
-from enum import Enum
+from typing import Annotated
+
+from pydantic import Field
 
 from weftline_executor.nodes.builtin.text import Text
 from weftline_executor.nodes.context import Context
 from weftline_executor.nodes.decorator import node
 
+# Stands for a value that was not given, where null would be a value like any other.
+_NOT_GIVEN = object()
 
-class Default(Enum):
-    """Marks a setting that was not given, where null would be a value like any other."""
-
-    INPUTS = "inputs"
+_VALUES = Field(description="Any JSON values, by name.")
 
 
 @node("input", title="Input", isolation="inline")
-def input_values(ctx: Context, params: dict[str, object], values: Mapping[str, object] = {}) -> dict[str, object]:
+def input_values(
+    ctx: Context, params: dict[str, object], values: Annotated[Mapping[str, object], _VALUES] = {}
+) -> dict[str, object]:
     """Gives `values`, with the parameters of the run in place of those of the same name, and the rest of them too."""
     return {**values, **params}
 
 
 @node("output", title="Output", isolation="inline")
-def output_value(ctx: Context, inputs: dict[str, object], value: object = Default.INPUTS) -> object:
+def output_value(
+    ctx: Context,
+    inputs: dict[str, object],
+    value: Annotated[object, Field(description="The result; without it, what arrived.")] = _NOT_GIVEN,
+) -> object:
     """Makes a value a result of the run: `value`, or without it what arrived at the node."""
-    return arrived(inputs) if value is Default.INPUTS else value
+    return arrived(inputs) if value is _NOT_GIVEN else value
 
 
 @node("set", title="Set values", isolation="inline")
-def set_values(ctx: Context, values: dict[str, object]) -> dict[str, object]:
+def set_values(ctx: Context, values: Annotated[Mapping[str, object], _VALUES]) -> Mapping[str, object]:
     """Gives `values`, which may hold expressions at any depth."""
     return values
 
 
 @node("template", title="Fill a template", isolation="inline")
-def template(ctx: Context, template: Text) -> str:
+def template(ctx: Context, template: Annotated[Text, Field(description="The text, with `{{ ... }}` in it.")]) -> str:
     """Gives a text with its expressions filled in."""
     return template
 

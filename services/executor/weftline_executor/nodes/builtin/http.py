@@ -37,8 +37,11 @@ def _web_address(value: str) -> str:
     return value
 
 
-WebAddress = Annotated[str, AfterValidator(_web_address)]
-Timeout = Annotated[float, Field(gt=0, le=3600)]
+WebAddress = Annotated[
+    str, AfterValidator(_web_address), Field(description="What is asked, from `http://` or `https://`.")
+]
+Body = Annotated[object, Field(description="Text is sent as it is, any other value as JSON, null not at all.")]
+Timeout = Annotated[float, Field(gt=0, le=3600, description="Seconds for the whole exchange, with its redirects.")]
 
 
 def http_request_within(fence: HttpFence) -> NodeFunction[..., object]:
@@ -49,18 +52,18 @@ def http_request_within(fence: HttpFence) -> NodeFunction[..., object]:
         ctx: Context,
         *,
         url: WebAddress,
-        method: Method = "GET",
-        query: Mapping[str, Text] = {},
-        headers: Mapping[str, Text] = {},
-        body: object = None,
+        method: Annotated[Method, Field(description="What is done there.")] = "GET",
+        query: Annotated[Mapping[str, Text], Field(description="Parameters that are added to the address.")] = {},
+        headers: Annotated[Mapping[str, Text], Field(description="Headers of the request.")] = {},
+        body: Body = None,
         timeout: Timeout = 30.0,  # noqa: ASYNC109 - it is a setting of the node, and aiohttp keeps it
     ) -> dict[str, object]:
         """Asks a web server, and fails when it does not answer in `timeout` seconds or answers with a status from 400.
 
-        A `body` that is text is sent as it is, anything else as JSON. A request that changes something carries an
-        `Idempotency-Key`, the same at each attempt after a crash. The output is `{status, headers, body, durationMs}`,
-        with the body parsed if it is JSON. Up to 5 redirects are followed, and a body may have 1 MiB. Addresses that
-        are not public are refused unless the executor allows them.
+        A request that changes something carries an `Idempotency-Key`, the same at each attempt after a crash. The
+        output is `{status, headers, body, durationMs}`, with the body parsed if it is JSON and without cookies. Up to
+        5 redirects are followed, and a body may have 1 MiB. Addresses that are not public are refused unless the
+        executor allows them.
         """
         target = URL(url).update_query(dict(query))
         sent_headers, payload = _outgoing(ctx, method, headers, body)

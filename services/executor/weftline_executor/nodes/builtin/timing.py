@@ -11,8 +11,11 @@ _STEPS = 10
 _MIN_STEP = 0.1
 
 
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False, description="How long, in seconds.")]
+
+
 @node("delay", title="Wait")
-async def delay(ctx: Context, seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0) -> None:
+async def delay(ctx: Context, seconds: Seconds = 1.0) -> None:
     """Waits, also over a restart of the executor: only what is left of the time is waited after it."""
     # The engine passes on ten reports a second at most, so a short wait is not cut into smaller steps.
     steps = max(1, min(_STEPS, int(seconds / _MIN_STEP)))
