@@ -12,9 +12,10 @@ from jinja2.parser import Parser
 from jinja2.visitor import NodeTransformer
 
 from weftline_executor.nodes.errors import ExpressionFailed
+from weftline_executor.nodes.filters import BUDGET_NAME, SLICE, bound
 from weftline_executor.nodes.sandbox import METHODS, Sandbox
 from weftline_executor.nodes.scope import Scope
-from weftline_executor.nodes.values import ValueTooLarge, plain, text
+from weftline_executor.nodes.values import Budget, plain, text
 
 MAX_SOURCE = 8 * 1024
 ROOTS = ("nodes", "inputs", "params")
@@ -46,9 +47,7 @@ class Template:
         """Give the value of a whole expression, else the text; raises `ExpressionFailed`."""
         try:
             values = self._evaluate(scope)
-            if self.whole:
-                return plain(values[0])
-            return plain(self._text(values))
+            return plain(values[0]) if self.whole else self._text(values)
         except RecursionError:
             raise ExpressionFailed("the value is nested too deeply", self.source) from None
         except UndefinedError as error:
@@ -58,7 +57,7 @@ class Template:
             raise ExpressionFailed(str(error) or type(error).__name__, self.source) from error
 
     def _evaluate(self, scope: Scope) -> list[object]:
-        context = self._code.new_context(scope.variables())
+        context = self._code.new_context({**scope.variables(), BUDGET_NAME: Budget()})
         for _ in self._code.root_render_func(context):
             pass
         values: list[object] = context.vars[_RESULT]
@@ -66,7 +65,12 @@ class Template:
 
     def _text(self, values: list[object]) -> str:
         remaining = iter(values)
-        pieces = [text(next(remaining)) if part is None else part for part in self.parts]
+        pieces: list[str] = []
+        size = 0
+        for part in self.parts:
+            pieces.append(text(next(remaining)) if part is None else part)
+            size += len(pieces[-1])
+            bound(size)
         return "".join(pieces)
 
 
@@ -96,7 +100,8 @@ def _compile(source: str, parse: Callable[[str], list[str | ast.Expr]]) -> Templ
     except _Refused as refused:
         raise ExpressionFailed(str(refused), source) from None
     except TemplateError as error:
-        raise ExpressionFailed(error.message or "it is not an expression", source) from None
+        reason = (error.message or "it is not an expression").replace("'end of print statement'", "'}}'")
+        raise ExpressionFailed(reason, source) from None
     except (RecursionError, MemoryError):
         raise ExpressionFailed("it is nested too deeply", source) from None
     except (SyntaxError, ValueError) as error:
@@ -127,17 +132,27 @@ class _Refused(Exception):
 
 
 class _Rewriter(NodeTransformer):
-    """Turns `a ~ b` into additions of strings, which the sandbox bounds."""
+    """Turns what Jinja2 would compute by itself into operators and filters that the sandbox bounds."""
 
     def visit_Concat(self, node: ast.Concat) -> ast.Expr:  # noqa: N802
-        """Rewrite one concatenation."""
-        strings: list[ast.Expr] = [
-            ast.Filter(self.visit(operand), "string", [], [], None, None, lineno=node.lineno) for operand in node.nodes
-        ]
-        joined = strings[0]
+        """Make `a ~ b` an addition of strings."""
+        strings = [_filter(self.visit(operand), "string") for operand in node.nodes]
+        joined: ast.Expr = strings[0]
         for string in strings[1:]:
             joined = ast.Add(joined, string, lineno=node.lineno)
         return joined
+
+    def visit_Getitem(self, node: ast.Getitem) -> ast.Expr:  # noqa: N802
+        """Make `a[b:c]` a filter."""
+        self.generic_visit(node)
+        if not isinstance(node.arg, ast.Slice):
+            return node
+        ends = (node.arg.start, node.arg.stop, node.arg.step)
+        return _filter(node.node, SLICE, *(ast.Const(None, lineno=node.lineno) if end is None else end for end in ends))
+
+
+def _filter(operand: ast.Expr, name: str, *args: ast.Expr) -> ast.Filter:
+    return ast.Filter(operand, name, list(args), [], None, None, lineno=operand.lineno)
 
 
 def _inspect(expression: ast.Expr) -> Iterable[str]:
@@ -188,6 +203,3 @@ def _check_call(call: ast.Call) -> None:
         raise _Refused("only methods can be called")
     if call.node.attr not in METHODS:
         raise _Refused(f"the method {call.node.attr!r} is not available")
-
-
-__all__ = ["MAX_SOURCE", "ROOTS", "Template", "ValueTooLarge", "compile_bare", "compile_text", "is_template"]

@@ -32,6 +32,11 @@ class PreparedCall:
         if self._failure is None and not self._compiled.templates:
             self._fix(config)
 
+    @property
+    def needs_inputs(self) -> bool:
+        """Whether the call reads what arrived at the node; when not, nobody need gather it."""
+        return self._shared is None or self._declaration.wants_inputs
+
     def bind(self, scope: Scope) -> dict[str, object]:
         """Give the function's keyword arguments: expressions rendered, everything validated.
 

@@ -1,24 +1,16 @@
 """The environment of expressions: a small part of Jinja2 in which nothing unsafe or unbounded can be said."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from jinja2 import StrictUndefined, Undefined
 from jinja2.exceptions import SecurityError, UndefinedError
-from jinja2.filters import FILTERS
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from weftline_executor.nodes.values import MAX_INT_BITS, MAX_SIZE, ValueTooLarge, plain, text
-
-# Filters of Jinja2 whose result is no larger than what they are given.
-_BOUNDED_FILTERS = (
-    *("abs", "capitalize", "count", "d", "default", "dictsort", "first", "float", "int", "items", "last", "length"),
-    *("list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "select", "selectattr", "sort", "sum"),
-    *("title", "trim", "truncate", "unique", "upper", "urlencode", "wordcount"),
-)
+from weftline_executor.nodes.filters import EXPRESSION_FILTERS, bound, budget_of
+from weftline_executor.nodes.values import MAX_INT_BITS, ValueTooLarge
 
 _TEXT_METHODS = frozenset(
     {
@@ -42,7 +34,6 @@ _TEXT_METHODS = frozenset(
 _MAPPING_METHODS = frozenset({"get", "items", "keys", "values"})
 _LIST_METHODS = frozenset({"count", "index"})
 
-_MAX_ROUND_DIGITS = 15
 _MAX_KEYS_NAMED = 8
 
 
@@ -96,7 +87,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
             cache_size=0,
         )
         self.globals = {}
-        self.filters = {name: FILTERS[name] for name in _BOUNDED_FILTERS} | _OWN_FILTERS
+        self.filters = dict(EXPRESSION_FILTERS)
+        # As an argument of `select`, this test compares every item with every other.
+        del self.tests["in"]
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Read a key of an object, or a harmless method; a key wins over a method of the same name."""
@@ -124,6 +117,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Allow only the methods that `methods_of` names."""
         return getattr(obj, "__name__", None) in methods_of(getattr(obj, "__self__", None))
 
+    def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a method, which pays for its result like a filter."""
+        result = super().call(context, obj, *args, **kwargs)
+        budget_of(context).pay(result)
+        return result
+
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Compute `left operator right` when its result is sure to be small."""
         for operand in (left, right):
@@ -134,28 +133,25 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if operator == "%" and not isinstance(left, int | float):
             raise SecurityError("the operator % is for numbers only")
         if operator == "*":
-            return _multiply(left, right)
-        if isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
-            _bound(len(left) + len(right))
-        return super().call_binop(context, operator, left, right)
+            _check_product(left, right)
+        elif isinstance(left, str | list | tuple) and isinstance(right, str | list | tuple):
+            bound(len(left) + len(right))
+        result = super().call_binop(context, operator, left, right)
+        budget_of(context).pay(result)
+        return result
 
 
-def _multiply(left: Any, right: Any) -> Any:
+def _check_product(left: Any, right: Any) -> None:
     if isinstance(left, int) and isinstance(right, int):
         if left.bit_length() + right.bit_length() > MAX_INT_BITS:
             raise ValueTooLarge
     elif isinstance(left, str) and isinstance(right, int):
-        _bound(len(left) * right)
+        bound(len(left) * right)
     elif isinstance(left, int) and isinstance(right, str):
-        _bound(len(right) * left)
+        bound(len(right) * left)
     elif not (isinstance(left, int | float) and isinstance(right, int | float)):
+        # Lists are not repeated: lists of lists would grow exponentially without taking any memory at first.
         raise TypeError(f"the operator * cannot be used on {_kind(left)} and {_kind(right)}")
-    return left * right
-
-
-def _bound(size: int) -> None:
-    if size > MAX_SIZE:
-        raise ValueTooLarge
 
 
 def _kind(value: object) -> str:
@@ -163,40 +159,3 @@ def _kind(value: object) -> str:
         return "null"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", tuple: "a list"}
     return names.get(type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}")
-
-
-def _join(items: Any, separator: str = "") -> str:
-    parts = [text(item) for item in items]
-    _bound(sum(map(len, parts)) + len(separator) * len(parts))
-    return separator.join(parts)
-
-
-def _replace(value: Any, old: str, new: str, count: int = -1) -> str:
-    source = text(value)
-    found = source.count(old) if count < 0 else min(count, source.count(old))
-    _bound(len(source) + found * len(new))
-    return source.replace(old, new, count)
-
-
-def _round(value: float, precision: int = 0) -> float:
-    if not 0 <= precision <= _MAX_ROUND_DIGITS:
-        raise ValueError(f"round takes 0 to {_MAX_ROUND_DIGITS} digits, not {precision}")
-    return round(value, precision) if precision else round(value)
-
-
-def _to_json(value: Any) -> str:
-    return msgspec.json.encode(plain(value)).decode()
-
-
-def _from_json(value: str) -> object:
-    return msgspec.json.decode(value)
-
-
-_OWN_FILTERS: dict[str, Callable[..., Any]] = {
-    "fromjson": _from_json,
-    "join": _join,
-    "replace": _replace,
-    "round": _round,
-    "string": text,
-    "tojson": _to_json,
-}

@@ -1,13 +1,14 @@
 """JSON values as expressions give them: copied, measured against a bound, and written as text."""
 
 import math
-from collections.abc import Iterator, KeysView, Mapping, ValuesView
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 
 import msgspec
 from jinja2 import Undefined
 from jinja2.exceptions import UndefinedError
 
 MAX_SIZE = 1024 * 1024
+MAX_WORK = 8 * MAX_SIZE
 MAX_INT_BITS = 1024
 
 # What a number, a boolean, a null or a container itself counts.
@@ -19,6 +20,24 @@ class ValueTooLarge(ValueError):
 
     def __init__(self) -> None:
         super().__init__(f"the value is larger than {MAX_SIZE // 1024} KiB")
+
+
+class Budget:
+    """What one evaluation may make on its way, over all its steps: 8 MiB, counted as `ValueTooLarge` says."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MAX_WORK
+
+    def pay(self, value: object) -> None:
+        """Count a value that was made; what it holds was counted before. Raises `ValueTooLarge`."""
+        if isinstance(value, str):
+            self._left -= len(value)
+        elif isinstance(value, list | tuple):
+            self._left -= _UNIT * len(value)
+        if self._left < 0:
+            raise ValueTooLarge
 
 
 def plain(value: object) -> object:
@@ -52,7 +71,7 @@ class _Copier:
             return _number(value)
         if isinstance(value, Mapping):
             return {self._key(key): self.copy(item) for key, item in value.items()}
-        if isinstance(value, list | tuple | KeysView | ValuesView | Iterator):
+        if isinstance(value, list | tuple | KeysView | ValuesView | ItemsView | Iterator):
             return [self.copy(item) for item in value]
         if isinstance(value, Undefined):
             raise UndefinedError(value._undefined_message)

@@ -1,0 +1,57 @@
+"""What authors need to test their nodes without an executor: a context that records what a node says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from weftline_executor.nodes.context import Context
+
+
+@dataclass(slots=True)
+class RecordingSink:
+    """A sink that keeps everything, and an attempt that is cancelled when `is_cancelled` says so.
+
+    `reports` are `(fraction, message)`, `lines` are `(level, message, context)`, `sleeps` are the seconds waited for.
+    """
+
+    reports: list[tuple[float, str | None]] = field(default_factory=list)
+    lines: list[tuple[str, str, dict[str, object]]] = field(default_factory=list)
+    sleeps: list[float] = field(default_factory=list)
+    is_cancelled: bool = False
+
+    def progress(self, fraction: float, message: str | None) -> None:
+        """Keep a report of progress."""
+        self.reports.append((fraction, message))
+
+    def log(self, level: str, message: str, context: Mapping[str, object]) -> None:
+        """Keep a log line."""
+        self.lines.append((level, message, dict(context)))
+
+    def cancelled(self) -> bool:
+        """Say what `is_cancelled` says."""
+        return self.is_cancelled
+
+    async def sleep(self, seconds: float) -> None:
+        """Keep a wait, without waiting."""
+        self.sleeps.append(seconds)
+
+
+def make_context(
+    sink: RecordingSink,
+    *,
+    attempt: int = 1,
+    idempotency_key: str = "test-key",
+    secrets: Mapping[str, str] | None = None,
+    already_elapsed: float = 0.0,
+) -> Context:
+    """Make a context whose `sleep` returns at once and whose every word goes to `sink`."""
+    return Context(
+        "test-workflow",
+        "test-run",
+        "test-node",
+        attempt,
+        idempotency_key,
+        sink,
+        secrets or {},
+        already_elapsed,
+        sink.sleep,
+    )
