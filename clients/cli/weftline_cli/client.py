@@ -1,0 +1,222 @@
+"""Calls the executor: each command and question of its service, one method each, with deadlines and named errors."""
+
+import asyncio
+import getpass
+import json
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from uuid import uuid4
+
+import grpc
+
+from weftline.v1 import workflow_service_pb2 as ws
+from weftline.v1 import workflow_service_pb2_grpc as ws_grpc
+from weftline_cli.definition import Definition
+from weftline_cli.errors import Fault, InvalidWorkflowError, UnavailableError
+from weftline_cli.rpc_errors import RpcFailure, read_failure, translate
+
+DEADLINE_S: Final = 30.0
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+PAGE_SIZE: Final = 500
+
+# A lost answer is asked for again: a command's id makes it act once.
+_SERVICE_CONFIG: Final = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{"service": "weftline.v1.WorkflowService"}],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.service_config", _SERVICE_CONFIG),
+)
+
+Answer = TypeVar("Answer")
+
+
+class ExecutorClient:
+    """A connection to the executor at `address` (`HOST:PORT`), to be used with `async with`.
+
+    Every method raises the errors of `weftline_cli.errors`: UnavailableError when the executor can't be reached within
+    30 s or can't take the call, NotFoundError, RefusedError and BadArgumentError for what the executor says,
+    ExecutorFaultError for anything else.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._stub = ws_grpc.WorkflowServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    async def start(self, workflow_id: str, definition: Definition) -> ws.StartWorkflowResponse:
+        """Start a run; an empty `workflow_id` has one minted.
+
+        Raises InvalidWorkflowError with every fault when the workflow is not valid.
+        """
+        request = ws.StartWorkflowRequest(
+            workflow_id=workflow_id, definition_json=definition.to_json(), command_id=_command_id(), by=caller()
+        )
+        try:
+            return await self._stub.StartWorkflow(request, timeout=DEADLINE_S)
+        except grpc.aio.AioRpcError as error:
+            failure = read_failure(error)
+            faults = _definition_faults(failure, definition)
+            if faults:
+                raise InvalidWorkflowError(definition.source, faults) from error
+            raise translate(failure, self.address) from error
+
+    async def pause(self, workflow_id: str, mode: ws.PauseMode.ValueType, reason: str) -> ws.CommandResult:
+        """Let no further node of the active run start."""
+        request = ws.PauseWorkflowRequest(
+            workflow_id=workflow_id, command_id=_command_id(), by=caller(), mode=mode, reason=reason
+        )
+        return (await self._call(self._stub.PauseWorkflow(request, timeout=DEADLINE_S))).result
+
+    async def resume(self, workflow_id: str, reason: str) -> ws.CommandResult:
+        """Go on with the paused run."""
+        request = ws.ResumeWorkflowRequest(
+            workflow_id=workflow_id, command_id=_command_id(), by=caller(), reason=reason
+        )
+        return (await self._call(self._stub.ResumeWorkflow(request, timeout=DEADLINE_S))).result
+
+    async def stop(
+        self, workflow_id: str, mode: ws.StopMode.ValueType, reason: str, grace_ms: int | None
+    ) -> ws.CommandResult:
+        """End the active run; cancelled nodes may take `grace_ms` to clean up, 30,000 when None."""
+        request = ws.StopWorkflowRequest(
+            workflow_id=workflow_id, command_id=_command_id(), by=caller(), mode=mode, reason=reason, grace_ms=grace_ms
+        )
+        return (await self._call(self._stub.StopWorkflow(request, timeout=DEADLINE_S))).result
+
+    async def get(self, workflow_id: str) -> ws.WorkflowSnapshot:
+        """Return the whole state of a workflow's newest run."""
+        request = ws.GetWorkflowRequest(workflow_id=workflow_id)
+        return (await self._call(self._stub.GetWorkflow(request, timeout=DEADLINE_S))).snapshot
+
+    async def workflows(self, request: ws.ListWorkflowsRequest) -> AsyncIterator[ws.RunSummary]:
+        """Yield the newest run of every workflow that the request asks for, page after page."""
+        page = ws.ListWorkflowsRequest()
+        page.CopyFrom(request)
+        page.page_size = PAGE_SIZE
+        while True:
+            answer = await self._call(self._stub.ListWorkflows(page, timeout=DEADLINE_S))
+            for summary in answer.workflows:
+                yield summary
+            if not answer.next_page_token:
+                return
+            page.page_token = answer.next_page_token
+
+    async def find_run(self, workflow_id: str, run_id: str) -> ws.RunSummary | None:
+        """Return one run of a workflow, or None when the executor does not know it any more."""
+        page = ws.ListRunsRequest(workflow_id=workflow_id, page_size=PAGE_SIZE)
+        while True:
+            answer = await self._call(self._stub.ListRuns(page, timeout=DEADLINE_S))
+            for summary in answer.runs:
+                if summary.run_id == run_id:
+                    return summary
+            if not answer.next_page_token:
+                return None
+            page.page_token = answer.next_page_token
+
+    async def validate(self, definition: Definition) -> ws.ValidateWorkflowResponse:
+        """Return all that is wrong with a workflow."""
+        request = ws.ValidateWorkflowRequest(definition_json=definition.to_json())
+        try:
+            return await self._stub.ValidateWorkflow(request, timeout=DEADLINE_S)
+        except grpc.aio.AioRpcError as error:
+            failure = read_failure(error)
+            faults = _definition_faults(failure, definition)
+            if faults:
+                raise InvalidWorkflowError(definition.source, faults) from error
+            raise translate(failure, self.address) from error
+
+    async def node_types(self) -> list[ws.NodeType]:
+        """Return the node types that the executor can run, by name."""
+        answer = await self._call(self._stub.ListNodeTypes(ws.ListNodeTypesRequest(), timeout=DEADLINE_S))
+        return list(answer.node_types)
+
+    async def watch(self, request: ws.WatchEventsRequest) -> AsyncGenerator[ws.WatchEventsResponse, None]:
+        """Yield what a watch brings, until the executor ends it.
+
+        Raises UnavailableError too when nothing, not even a heartbeat, came for three times the heartbeat's interval.
+        """
+        call = self._stub.WatchEvents(request)
+        patience = DEADLINE_S
+        try:
+            while True:
+                async with asyncio.timeout(patience):
+                    response = await call.read()
+                if not isinstance(response, ws.WatchEventsResponse):
+                    return
+                if response.HasField("created") and response.created.heartbeat_interval_ms:
+                    patience = 3 * response.created.heartbeat_interval_ms / 1000
+                yield response
+        except TimeoutError as error:
+            raise UnavailableError(self.address, f"it was silent for {patience:.0f} s.") from error
+        except grpc.aio.AioRpcError as error:
+            raise translate(read_failure(error), self.address) from error
+        finally:
+            call.cancel()
+
+    async def _call(self, call: Awaitable[Answer]) -> Answer:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise translate(read_failure(error), self.address) from error
+
+
+def caller() -> str:
+    """Return who runs this command, as `user@host`, for the events."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "cli"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _command_id() -> str:
+    return str(uuid4())
+
+
+def _definition_faults(failure: RpcFailure, definition: Definition) -> list[Fault]:
+    """Return the faults that a failed call found in a workflow; none when it failed over something else."""
+    if failure.status is not grpc.StatusCode.INVALID_ARGUMENT:
+        return []
+    return [
+        Fault(path=each.path, code=each.code, message=each.message, node_id=definition.node_at(each.path))
+        for each in failure.violations
+        if definition.owns(each.path)
+    ]
+
+
+def command_data(result: ws.CommandResult, state: str) -> dict[str, Any]:
+    """Return what a command did, as the object that `--json` prints; `state` is the word for the run's state."""
+    return {
+        "workflowId": result.workflow_id,
+        "runId": result.run_id,
+        "state": state,
+        "seq": result.seq,
+        "epoch": result.epoch,
+    }

@@ -1,0 +1,1 @@
+"""The sub-commands of `weftline`, by what they do."""

@@ -1,0 +1,200 @@
+"""Writes events as the JSON messages of Weftline: the ones that a browser gets over WebSocket, for `--json`."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from weftline.v1 import events_pb2 as ev
+from weftline.v1 import workflow_service_pb2 as ws
+from weftline_cli import text
+
+
+def encode(value: Mapping[str, Any]) -> str:
+    """Return one line of NDJSON, without its line break."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def event_message(event: ev.Event) -> dict[str, Any]:
+    """Return an event as a message with `id`, `type`, `timestamp`, ids, `payload`, and (durable only) `seq`."""
+    kind, payload = _body(event)
+    message: dict[str, Any] = {
+        "id": event.id,
+        "type": kind,
+        "timestamp": event.timestamp_ms,
+        "workflowId": event.workflow_id,
+        "runId": event.run_id,
+    }
+    if event.seq:
+        message["seq"] = event.seq
+    return {**message, "payload": payload}
+
+
+def snapshot_message(snapshot: ws.WorkflowSnapshot) -> dict[str, Any]:
+    """Return a snapshot as a `workflow.snapshot` message, whose `seq` is the last one that it holds."""
+    payload: dict[str, Any] = {
+        "epoch": snapshot.epoch,
+        "state": text.run_state(snapshot.state),
+        "by": snapshot.by,
+        "startedAt": snapshot.started_ms,
+        **_definition(snapshot.definition_json),
+        "nodeStates": [node_payload(node) for node in snapshot.nodes],
+        "progress": _progress(snapshot.progress),
+        "logs": [event_message(event) for event in snapshot.logs],
+    }
+    if snapshot.HasField("ended_ms"):
+        payload["endedAt"] = snapshot.ended_ms
+    if snapshot.outputs_json:
+        payload["outputs"] = text.decode_json(snapshot.outputs_json)
+    if snapshot.HasField("error"):
+        payload["error"] = _error(snapshot.error)
+    if snapshot.reason:
+        payload["reason"] = snapshot.reason
+    return {
+        "type": "workflow.snapshot",
+        "workflowId": snapshot.workflow_id,
+        "runId": snapshot.run_id,
+        "seq": snapshot.seq,
+        "payload": payload,
+    }
+
+
+def summary_row(summary: ws.RunSummary) -> dict[str, Any]:
+    """Return a run of a list as one row."""
+    row = {
+        "workflowId": summary.workflow_id,
+        "runId": summary.run_id,
+        "state": text.run_state(summary.state),
+        "firstSeq": summary.first_seq,
+        "lastSeq": summary.last_seq,
+        "startedAt": summary.started_ms,
+        "totalNodes": summary.total_nodes,
+    }
+    return {**row, "endedAt": summary.ended_ms} if summary.HasField("ended_ms") else row
+
+
+def node_type_row(node_type: ws.NodeType) -> dict[str, Any]:
+    """Return a node type as one row, with its schema as an object."""
+    return {
+        "name": node_type.name,
+        "title": node_type.title,
+        "description": node_type.description,
+        "configSchema": text.decode_json(node_type.config_schema_json),
+        "outputHandles": list(node_type.output_handles),
+        "dynamicHandles": node_type.dynamic_handles,
+        "idempotency": node_type.idempotency,
+        "isolation": node_type.isolation,
+    }
+
+
+def node_payload(node: ev.NodeTransition) -> dict[str, Any]:
+    """Return a node's transition as the payload of a `node.*` message; what does not apply is left out."""
+    payload: dict[str, Any] = {
+        "nodeId": node.node_id,
+        "status": text.node_status(node.status),
+        "attempt": node.attempt,
+    }
+    if node.data_json:
+        payload["data"] = text.decode_json(node.data_json)
+    if node.error:
+        payload["error"] = node.error
+    if node.error_code:
+        payload["code"] = node.error_code
+    if node.HasField("duration_ms"):
+        payload["duration"] = node.duration_ms
+    if node.HasField("progress"):
+        payload["progress"] = node.progress
+    if node.reason:
+        payload["reason"] = node.reason
+    if node.handle:
+        payload["handle"] = node.handle
+    return payload
+
+
+def _body(event: ev.Event) -> tuple[str, dict[str, Any]]:
+    kind = event.WhichOneof("payload")
+    if kind is None:
+        return "unknown", {}
+    name, payload_of = _TYPES[kind]
+    return name or f"node.{text.node_status(event.node.status)}", payload_of(getattr(event, kind))
+
+
+def _start(start: ev.WorkflowStart) -> dict[str, Any]:
+    return {**_definition(start.definition_json), "by": start.by, "totalNodes": start.total_nodes}
+
+
+def _definition(definition_json: str) -> dict[str, Any]:
+    definition = text.decode_json(definition_json)
+    body = definition if isinstance(definition, dict) else {}
+    return {"nodes": body.get("nodes", []), "edges": body.get("edges", []), "config": body.get("config", {})}
+
+
+def _change(change: ev.RunStateChange) -> dict[str, Any]:
+    payload: dict[str, Any] = {
+        "state": text.run_state(change.state),
+        "by": change.by,
+        "inFlight": list(change.in_flight),
+    }
+    if change.mode:
+        payload["mode"] = change.mode
+    if change.reason:
+        payload["reason"] = change.reason
+    return payload
+
+
+def _progress(progress: ev.Progress) -> dict[str, Any]:
+    payload: dict[str, Any] = {
+        "totalNodes": progress.total_nodes,
+        "completedNodes": progress.completed_nodes,
+        "failedNodes": progress.failed_nodes,
+        "skippedNodes": progress.skipped_nodes,
+        "runningNodes": progress.running_nodes,
+        "currentNode": progress.current_node,
+        "progress": progress.progress,
+    }
+    if progress.HasField("estimated_remaining_ms"):
+        payload["estimatedTimeRemaining"] = progress.estimated_remaining_ms
+    return payload
+
+
+def _log(log: ev.Log) -> dict[str, Any]:
+    payload: dict[str, Any] = {"level": text.log_level(log.level), "message": log.message}
+    if log.node_id:
+        payload["nodeId"] = log.node_id
+    if log.context_json:
+        payload["context"] = text.decode_json(log.context_json)
+    return payload
+
+
+def _complete(complete: ev.RunComplete) -> dict[str, Any]:
+    return {
+        "status": text.run_state(complete.status),
+        "duration": complete.duration_ms,
+        "totalNodes": complete.total_nodes,
+        "completedNodes": complete.completed_nodes,
+        "failedNodes": complete.failed_nodes,
+        "skippedNodes": complete.skipped_nodes,
+        "outputs": text.decode_json(complete.outputs_json) or {},
+    }
+
+
+def _error(error: ev.RunError) -> dict[str, Any]:
+    payload: dict[str, Any] = {"error": error.error, "code": error.code}
+    if error.node_id:
+        payload["nodeId"] = error.node_id
+    if error.details_json:
+        payload["details"] = text.decode_json(error.details_json)
+    return payload
+
+
+# The type and payload of each kind of event; a node's type is named by its status.
+_TYPES: Final[Mapping[str, tuple[str, Callable[[Any], dict[str, Any]]]]] = {
+    "workflow_start": ("workflow.start", _start),
+    "workflow_pause": ("workflow.pause", _change),
+    "workflow_resume": ("workflow.resume", _change),
+    "workflow_stop": ("workflow.stop", _change),
+    "node": ("", node_payload),
+    "progress": ("execution.progress", _progress),
+    "log": ("execution.log", _log),
+    "complete": ("execution.complete", _complete),
+    "error": ("execution.error", _error),
+}

@@ -1,0 +1,103 @@
+"""What every command has in common: where the executor is, `--json`, and where words go."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from weftline_cli import text
+from weftline_cli.errors import CliError, InterruptedCommandError, InvalidWorkflowError, StackError, fault_data
+from weftline_cli.messages import encode
+
+DEFAULT_EXECUTOR: Final = "127.0.0.1:50051"
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Output:
+    """Where a command writes: rows and human text to standard output, errors to standard error."""
+
+    executor: str = DEFAULT_EXECUTOR
+    as_json: bool = False
+    console: Console = field(default_factory=lambda: Console(highlight=False))
+    errors: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Write one line of NDJSON."""
+        print(encode(row), flush=True)
+
+    def say(self, *lines: object) -> None:
+        """Write human text; a string is taken as it is, without markup."""
+        for each in lines:
+            self.console.print(each, markup=False, soft_wrap=isinstance(each, str | Text))
+
+    def error(self, error: CliError) -> None:
+        """Write an error: as sentences, or as one JSON object with `--json`."""
+        if self.as_json:
+            body = {"code": error.code, "message": str(error), **error.data()}
+            print(encode({"error": body}), file=sys.stderr, flush=True)
+            return
+        if isinstance(error, InterruptedCommandError):
+            self._error_line(Text(str(error)))
+            return
+        self._error_line(Text.assemble(("error: ", "bold red"), text.plain(str(error))))
+        if isinstance(error, InvalidWorkflowError):
+            for fault in error.faults:
+                self._error_line(fault_line(fault_data(fault)))
+        if isinstance(error, StackError):
+            for tail in error.tail:
+                self._error_line(Text(f"  | {text.plain(tail)}", "dim"))
+
+    def _error_line(self, line: Text) -> None:
+        self.errors.print(line, soft_wrap=True)
+
+
+def fault_line(fault: Mapping[str, str]) -> Text:
+    """Return the line that says a fault: its path, code, sentence and node."""
+    node = f"  (node {text.one_line(fault['nodeId'])})" if fault["nodeId"] else ""
+    path = text.one_line(fault["path"]) or "workflow"
+    return Text.assemble(
+        "  ", (path, "bold"), "  ", (fault["code"], "yellow"), "  ", text.one_line(fault["message"]), (node, "cyan")
+    )
+
+
+def common(function: Function) -> Function:
+    """Give a command the options `--executor` and `--json`; they are set on the Output that it gets."""
+    for option in (
+        click.option(
+            "--json", is_flag=True, expose_value=False, callback=_set_json, is_eager=True,
+            help="Print NDJSON: one object a line on standard output, and nothing else.",
+        ),
+        click.option(
+            "--executor", metavar="HOST:PORT", expose_value=False, callback=_set_executor,
+            help=f"The executor to talk to; WEFTLINE_EXECUTOR, else {DEFAULT_EXECUTOR}.",
+        ),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+pass_output = click.make_pass_decorator(Output, ensure=True)
+
+
+def pretty_json(value: Any) -> str:
+    """Return a value as indented JSON that can't steer a terminal."""
+    return text.plain(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _set_json(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Output).as_json = True
+
+
+def _set_executor(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        context.ensure_object(Output).executor = value

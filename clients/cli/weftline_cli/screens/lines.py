@@ -1,0 +1,110 @@
+"""Says one event in one line of styled text."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from rich.text import Text
+
+from weftline.v1 import events_pb2 as ev
+from weftline_cli import text
+from weftline_cli.view import Failure, NodeView, RunView
+
+_WORD_WIDTH: Final = 8
+
+
+def line(event: ev.Event, view: RunView) -> Text | None:
+    """Return the line for an event of the view's run, after the time since its start; None for telemetry."""
+    said = _say(event, view)
+    if said is None:
+        return None
+    since_ms = max(0, event.timestamp_ms - view.started_ms) if view.started_ms else 0
+    return Text.assemble((f"{'+' + text.duration(since_ms):>10}", "dim"), "  ", said)
+
+
+def line_of_any(event: ev.Event) -> Text | None:
+    """Return the line for an event of any workflow, after the local time and the workflow's id; None for telemetry."""
+    said = _say(event, RunView())
+    if said is None:
+        return None
+    at = datetime.fromtimestamp(event.timestamp_ms / 1000, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    return Text.assemble((at, "dim"), "  ", (event.workflow_id, "bold"), "  ", said)
+
+
+def node_name(node_id: str, view: RunView) -> str:
+    """Return what to call a node: its label with its id when they differ."""
+    label = text.one_line(view.label(node_id), 60)
+    return node_id if label == node_id else f"{label} ({node_id})"
+
+
+def failure_line(failure: Failure, view: RunView) -> Text:
+    """Return the line that says why a run failed, and at which node."""
+    where = f"at node {node_name(failure.node_id, view)}: " if failure.node_id else ""
+    code = f" [{failure.code}]" if failure.code else ""
+    return Text.assemble(("failed ", "bold red"), where, text.plain(failure.message), (code, "dim"))
+
+
+def waiting_reason(node: NodeView) -> str:
+    """Return why a node is where it is, as far as the executor said."""
+    if node.error:
+        return f"{text.one_line(node.error)} [{node.error_code}]" if node.error_code else text.one_line(node.error)
+    return node.reason.replace("_", " ")
+
+
+def _say(event: ev.Event, view: RunView) -> Text | None:
+    match event.WhichOneof("payload"):
+        case "node":
+            said = _node(event.node, view) if event.seq else None
+        case "log":
+            said = _log(event.log, view)
+        case "workflow_start":
+            said = _start(event.run_id, event.workflow_start)
+        case "workflow_pause" | "workflow_resume" | "workflow_stop" as kind:
+            said = _change(getattr(event, kind))
+        case "complete":
+            word = text.run_state(event.complete.status)
+            said = _said(word, f"bold {text.STYLES.get(word, '')}", f"run {event.run_id}", "")
+        case "error":
+            said = _said("error", "bold red", f"run {event.run_id}", text.one_line(event.error.error))
+        case _:
+            said = None
+    return said
+
+
+def _start(run_id: str, start: ev.WorkflowStart) -> Text:
+    by = f" by {text.one_line(start.by)}" if start.by else ""
+    return _said("started", "bold", f"run {run_id}", f"{start.total_nodes} nodes{by}")
+
+
+def _said(word: str, style: str, subject: str, detail: str) -> Text:
+    return Text.assemble((f"{word:<{_WORD_WIDTH}}", style), "  ", subject, ("  " + detail if detail else "", "dim"))
+
+
+def _node(node: ev.NodeTransition, view: RunView) -> Text:
+    word = text.node_status(node.status)
+    details = [f"attempt {node.attempt}"] if node.attempt > 1 else []
+    if node.HasField("duration_ms"):
+        details.append(text.duration(node.duration_ms))
+    if node.handle:
+        details.append(f"took {node.handle}")
+    if node.reason:
+        details.append(node.reason.replace("_", " "))
+    said = _said(word, text.STYLES.get(word, ""), node_name(node.node_id, view), ", ".join(details))
+    if node.error:
+        code = f" [{node.error_code}]" if node.error_code else ""
+        said.append(f"  {text.one_line(node.error)}{code}", "red")
+    return said
+
+
+def _log(log: ev.Log, view: RunView) -> Text:
+    level = text.log_level(log.level)
+    who = node_name(log.node_id, view) if log.node_id else "run"
+    said = Text.assemble((f"{level:<{_WORD_WIDTH}}", text.STYLES.get(level, "")), "  ", (who, "dim"), "  ")
+    return said.append(text.one_line(log.message, 2000))
+
+
+def _change(change: ev.RunStateChange) -> Text:
+    word = text.run_state(change.state)
+    by = f"by {text.one_line(change.by)}" if change.by else ""
+    why = f": {text.one_line(change.reason)}" if change.reason else ""
+    in_flight = f", {len(change.in_flight)} nodes in flight" if change.in_flight else ""
+    return _said(word, text.STYLES.get(word, ""), "run", f"{by}{why}{in_flight}")

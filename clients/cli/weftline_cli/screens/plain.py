@@ -1,0 +1,78 @@
+"""Shows a watched run line by line, where there is no terminal to draw on."""
+
+from types import TracebackType
+from typing import Final, Self
+
+from rich.console import Console
+
+from weftline.v1 import events_pb2 as ev
+from weftline.v1 import workflow_service_pb2 as ws
+from weftline_cli import text
+from weftline_cli.screens.lines import line, line_of_any
+from weftline_cli.screens.summary import counts, summary_lines
+from weftline_cli.view import RunView
+
+STEP: Final = 0.1
+
+
+class PlainScreen:
+    """One line an event, and one for every tenth of the way; `console` is where it goes.
+
+    With `all_workflows` each line names its workflow and the time of day.
+    """
+
+    refresh_s: float | None = None
+
+    def __init__(self, console: Console, errors: Console, *, all_workflows: bool = False) -> None:
+        self._console = console
+        self._errors = errors
+        self._all = all_workflows
+        self._said = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def snapshot(self, snapshot: ws.WorkflowSnapshot, view: RunView) -> None:
+        """Print where the run stands."""
+        self._print(f"{snapshot.workflow_id} is {text.run_state(snapshot.state)}: {counts(view)}")
+        self._said = snapshot.progress.progress
+
+    def event(self, event: ev.Event, view: RunView) -> None:
+        """Print the event's line; of progress only each tenth of the way."""
+        if event.WhichOneof("payload") == "workflow_start":
+            self._said = 0.0
+        if event.WhichOneof("payload") == "progress":
+            self._progress(event, view)
+            return
+        said = line_of_any(event) if self._all else line(event, view)
+        if said is not None:
+            self._print(said)
+
+    def notice(self, words: str) -> None:
+        """Print a word about the watch itself where errors go."""
+        self._errors.print(words, soft_wrap=True, markup=False, highlight=False)
+
+    def refresh(self, view: RunView, now_ms: int) -> None:
+        """Do nothing: a printed line stays as it is."""
+
+    def summary(self, view: RunView) -> None:
+        """Print how the run ended."""
+        for each in summary_lines(view):
+            self._print(each)
+
+    def _progress(self, event: ev.Event, view: RunView) -> None:
+        reached = event.progress.progress
+        if self._all or reached < self._said + STEP or reached >= 1:
+            return
+        self._said = reached - reached % STEP
+        remaining = view.remaining_ms(view.started_ms)
+        to_go = f", about {text.duration(remaining)} to go" if remaining is not None else ""
+        self._print(f"{'':>10}  {reached:.0%} done, {counts(view)}{to_go}")
+
+    def _print(self, said: object) -> None:
+        self._console.print(said, soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,46 @@
+"""Says at the end how a run went: state, duration, counts, outputs, and what failed."""
+
+import json
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from weftline.v1 import events_pb2 as ev
+from weftline_cli import text
+from weftline_cli.screens.lines import failure_line, node_name, waiting_reason
+from weftline_cli.view import RunView
+
+MAX_FAILED_NODES = 10
+
+
+def summary_lines(view: RunView) -> Iterator[Text]:
+    """Yield the lines of the closing summary of a run."""
+    word = text.run_state(view.state)
+    took = f" in {text.duration(view.elapsed_ms(view.ended_ms))}" if view.ended_ms is not None else ""
+    yield Text.assemble((word, f"bold {text.STYLES.get(word, '')}"), f"  {view.workflow_id}{took}: {counts(view)}")
+    if view.reason and view.state == ev.RUN_STATE_STOPPED:
+        yield Text(f"reason: {text.one_line(view.reason)}")
+    if view.failure:
+        yield failure_line(view.failure, view)
+    failed = [
+        node
+        for node in view.nodes.values()
+        if node.status == ev.NODE_STATUS_ERROR and not (view.failure and view.failure.node_id == node.node_id)
+    ]
+    for node in failed[:MAX_FAILED_NODES]:
+        yield Text.assemble(("error  ", "red"), node_name(node.node_id, view), ": ", waiting_reason(node))
+    if len(failed) > MAX_FAILED_NODES:
+        yield Text(f"… and {len(failed) - MAX_FAILED_NODES} more nodes failed", "dim")
+    outputs = text.decode_json(view.outputs_json)
+    if outputs:
+        yield Text(f"outputs: {text.plain(json.dumps(outputs, ensure_ascii=False, indent=2))}")
+
+
+def counts(view: RunView) -> str:
+    """Return the counters of a run in words: `9 of 12 nodes succeeded, 1 failed, 2 skipped`."""
+    parts = [f"{view.counts[ev.NODE_STATUS_SUCCESS]} of {view.total} nodes succeeded"]
+    named = ((ev.NODE_STATUS_ERROR, "failed"), (ev.NODE_STATUS_SKIPPED, "skipped"), (ev.NODE_STATUS_RUNNING, "running"))
+    for status, word in named:
+        if view.counts[status]:
+            parts.append(f"{view.counts[status]} {word}")
+    return ", ".join(parts)

@@ -1,0 +1,98 @@
+"""Lays out lists, one run, and node types as tables and lines for a person."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from rich.table import Table
+from rich.text import Text
+
+from weftline.v1 import events_pb2 as ev
+from weftline.v1 import workflow_service_pb2 as ws
+from weftline_cli import text
+from weftline_cli.screens.lines import node_name, waiting_reason
+from weftline_cli.screens.summary import counts, summary_lines
+from weftline_cli.view import FINAL_STATES, NodeView, RunView
+
+MAX_NODES: Final = 50
+
+
+def workflows_table(summaries: Iterable[ws.RunSummary], now_ms: int) -> Table:
+    """Return the table of `ls`: one workflow a row, durations up to `now_ms` for active runs."""
+    table = _table("workflow", "state", "nodes", "started", "duration")
+    for summary in summaries:
+        end_ms = summary.ended_ms if summary.HasField("ended_ms") else now_ms
+        table.add_row(
+            Text(summary.workflow_id, "bold"),
+            _state(text.run_state(summary.state)),
+            str(summary.total_nodes),
+            text.moment(summary.started_ms),
+            text.duration(end_ms - summary.started_ms),
+        )
+    return table
+
+
+def run_lines(view: RunView, now_ms: int) -> Iterator[Text]:
+    """Yield the lines of `get` above the nodes: state, progress, and why the run waits or failed."""
+    if view.state in FINAL_STATES:
+        yield from summary_lines(view)
+    else:
+        word = text.run_state(view.state)
+        progress = "" if view.progress is None else f" {view.progress:.0%},"
+        yield Text.assemble(
+            (word, f"bold {text.STYLES.get(word, '')}"), f"  {view.workflow_id}:{progress} {counts(view)}"
+        )
+        remaining = view.remaining_ms(now_ms)
+        if remaining is not None:
+            yield Text(f"about {text.duration(remaining)} to go")
+        if view.reason:
+            yield Text(f"waits: {text.one_line(view.reason).replace('_', ' ')}", "yellow")
+    by = f" by {text.one_line(view.by)}" if view.by else ""
+    yield Text(f"run {view.run_id}, started {text.moment(view.started_ms)}{by}", "dim")
+
+
+def nodes_table(view: RunView, *, every: bool) -> tuple[Table, int]:
+    """Return the table of a run's nodes and how many it leaves out.
+
+    Of more than 50 nodes only those that run or failed are in it, unless `every` one is wanted.
+    """
+    counted = [node for node in view.nodes.values() if node.status]
+    shown = counted
+    if not every and len(counted) > MAX_NODES:
+        shown = [node for node in counted if node.status in (ev.NODE_STATUS_RUNNING, ev.NODE_STATUS_ERROR)][:MAX_NODES]
+    table = _table("node", "type", "status", "attempt", "duration", "why")
+    for node in shown:
+        table.add_row(*_node_row(node, view))
+    return table, len(counted) - len(shown)
+
+
+def node_types_table(node_types: Sequence[ws.NodeType]) -> Table:
+    """Return the table of `nodes`: one node type a row."""
+    table = _table("type", "what it does", "handles", "after a crash")
+    for node_type in node_types:
+        handles = [*node_type.output_handles, *(["…"] if node_type.dynamic_handles else [])]
+        description = text.one_line(node_type.description or node_type.title)
+        table.add_row(Text(node_type.name, "bold"), description, ", ".join(handles), node_type.idempotency)
+    return table
+
+
+def _node_row(node: NodeView, view: RunView) -> tuple[str | Text, ...]:
+    progress = "" if node.progress is None else f" {node.progress:.0%}"
+    return (
+        Text(node_name(node.node_id, view)),
+        text.one_line(node.type, 60),
+        _state(text.node_status(node.status)).append(progress),
+        str(node.attempt) if node.attempt else "",
+        "" if node.duration_ms is None else text.duration(node.duration_ms),
+        Text(waiting_reason(node)),
+    )
+
+
+def _state(word: str) -> Text:
+    return Text(word, text.STYLES.get(word, ""))
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table

@@ -1,0 +1,102 @@
+"""How values read on a terminal: durations, times, states, and text that others wrote."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from weftline.v1 import events_pb2 as ev
+
+RUN_STATES: Final = {
+    ev.RUN_STATE_RUNNING: "running",
+    ev.RUN_STATE_PAUSING: "pausing",
+    ev.RUN_STATE_PAUSED: "paused",
+    ev.RUN_STATE_STOPPING: "stopping",
+    ev.RUN_STATE_SUCCESS: "success",
+    ev.RUN_STATE_STOPPED: "stopped",
+    ev.RUN_STATE_ERROR: "error",
+}
+NODE_STATUSES: Final = {
+    ev.NODE_STATUS_PENDING: "pending",
+    ev.NODE_STATUS_RUNNING: "running",
+    ev.NODE_STATUS_SUCCESS: "success",
+    ev.NODE_STATUS_ERROR: "error",
+    ev.NODE_STATUS_SKIPPED: "skipped",
+}
+LOG_LEVELS: Final = {
+    ev.LOG_LEVEL_DEBUG: "debug",
+    ev.LOG_LEVEL_INFO: "info",
+    ev.LOG_LEVEL_WARN: "warn",
+    ev.LOG_LEVEL_ERROR: "error",
+}
+STYLES: Final = {
+    "pending": "dim",
+    "running": "cyan",
+    "pausing": "yellow",
+    "paused": "yellow",
+    "stopping": "yellow",
+    "success": "green",
+    "stopped": "magenta",
+    "error": "red",
+    "skipped": "dim",
+    "debug": "dim",
+    "info": "",
+    "warn": "yellow",
+}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def run_state(state: ev.RunState.ValueType) -> str:
+    """Return a run state's word, `unknown` for one that this version does not know."""
+    return RUN_STATES.get(state, "unknown")
+
+
+def node_status(status: ev.NodeStatus.ValueType) -> str:
+    """Return a node status's word, `unknown` for one that this version does not know."""
+    return NODE_STATUSES.get(status, "unknown")
+
+
+def log_level(level: ev.LogLevel.ValueType) -> str:
+    """Return a log level's word, `info` for one that this version does not know."""
+    return LOG_LEVELS.get(level, "info")
+
+
+def duration(milliseconds: float) -> str:
+    """Return a length of time as a person says it: `340 ms`, `2.5 s`, `3 m 07 s`, `2 h 05 m`."""
+    if milliseconds < 1000:
+        return f"{max(0, round(milliseconds))} ms"
+    seconds = milliseconds / 1000
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} m"
+
+
+def moment(milliseconds: int) -> str:
+    """Return a time since the Unix epoch as local date and time to the second; `-` for 0."""
+    if not milliseconds:
+        return "-"
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def plain(text: str) -> str:
+    """Return text that others wrote without what could steer a terminal; line breaks and tabs stay."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def one_line(text: str, limit: int = 400) -> str:
+    """Return text that others wrote on one line, cut to `limit` characters."""
+    flat = " ".join(plain(text).split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def decode_json(text: str) -> Any:
+    """Return the value of JSON text, None for empty text, and the text itself when it is not JSON after all."""
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,211 @@
+"""Folds events and snapshots into what a screen shows of a workflow's newest run, without clock or terminal."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from weftline.v1 import events_pb2 as ev
+from weftline.v1 import workflow_service_pb2 as ws
+
+FINAL_STATES: Final = frozenset({ev.RUN_STATE_SUCCESS, ev.RUN_STATE_STOPPED, ev.RUN_STATE_ERROR})
+FINISHED: Final = (ev.NODE_STATUS_SUCCESS, ev.NODE_STATUS_ERROR, ev.NODE_STATUS_SKIPPED)
+
+
+@dataclass(slots=True)
+class NodeView:
+    """What is known of one node: `status` is not set before the first word of it, `progress` (0 to 1) before a running
+    attempt reports it.
+    """
+
+    node_id: str
+    label: str
+    type: str = ""
+    status: ev.NodeStatus.ValueType = ev.NODE_STATUS_UNSPECIFIED
+    attempt: int = 0
+    progress: float | None = None
+    started_ms: int = 0
+    duration_ms: int | None = None
+    reason: str = ""
+    error: str = ""
+    error_code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run failed; `node_id` is empty when no node is at fault."""
+
+    message: str
+    code: str
+    node_id: str
+
+
+@dataclass(slots=True)
+class RunView:
+    """The newest run of one workflow, as far as it was told.
+
+    `total` counts the nodes of the run, 0 while it is unknown; times are milliseconds since the Unix epoch, on the
+    executor's clock.
+    """
+
+    workflow_id: str = ""
+    run_id: str = ""
+    state: ev.RunState.ValueType = ev.RUN_STATE_UNSPECIFIED
+    by: str = ""
+    reason: str = ""
+    started_ms: int = 0
+    ended_ms: int | None = None
+    total: int = 0
+    nodes: dict[str, NodeView] = field(default_factory=dict)
+    running: dict[str, NodeView] = field(default_factory=dict)
+    counts: Counter[ev.NodeStatus.ValueType] = field(default_factory=Counter)
+    outputs_json: str = ""
+    failure: Failure | None = None
+    _reported: float | None = None
+    _remaining_ms: int | None = None
+    _remaining_at_ms: int = 0
+
+    @property
+    def final(self) -> bool:
+        """Whether the run has ended."""
+        return self.state in FINAL_STATES
+
+    @property
+    def finished(self) -> int:
+        """How many nodes will not run any more in this run."""
+        return sum(self.counts[status] for status in FINISHED)
+
+    @property
+    def progress(self) -> float | None:
+        """How far the run is, 0 to 1: as the executor weighs it, else the share of finished nodes; None if unknown."""
+        if self.state == ev.RUN_STATE_SUCCESS:
+            return 1.0
+        if self._reported is not None:
+            return self._reported
+        return self.finished / self.total if self.total else None
+
+    def remaining_ms(self, now_ms: int) -> int | None:
+        """Return the estimated time to the end at `now_ms`, in milliseconds; None when there is no estimate."""
+        if self._remaining_ms is None or self.state != ev.RUN_STATE_RUNNING:
+            return None
+        return max(0, self._remaining_ms - max(0, now_ms - self._remaining_at_ms))
+
+    def elapsed_ms(self, now_ms: int) -> int:
+        """Return how long the run has lasted at `now_ms`, in milliseconds; as a whole once it ended."""
+        if not self.started_ms:
+            return 0
+        return max(0, (now_ms if self.ended_ms is None else self.ended_ms) - self.started_ms)
+
+    def label(self, node_id: str) -> str:
+        """Return what the canvas calls a node; its id when it has no name there."""
+        node = self.nodes.get(node_id)
+        return node.label if node else node_id
+
+    def replace(self, snapshot: ws.WorkflowSnapshot, now_ms: int) -> None:
+        """Forget everything and take the state of a snapshot, seen at `now_ms`."""
+        self._begin(snapshot.workflow_id, snapshot.run_id, snapshot.definition_json, snapshot.started_ms)
+        self.state = snapshot.state
+        self.by, self.reason = snapshot.by, snapshot.reason
+        self.ended_ms = snapshot.ended_ms if snapshot.HasField("ended_ms") else None
+        for transition in snapshot.nodes:
+            self._transition(transition, 0)
+        self._take_progress(snapshot.progress, now_ms)
+        self.total = snapshot.progress.total_nodes or len(snapshot.nodes)
+        self.outputs_json = snapshot.outputs_json
+        if snapshot.HasField("error"):
+            self.failure = _failure(snapshot.error)
+
+    def apply(self, event: ev.Event, now_ms: int) -> None:
+        """Take in one event, seen at `now_ms`; one of another run than the newest only when it starts that run."""
+        kind = event.WhichOneof("payload")
+        if kind == "workflow_start":
+            self._begin(event.workflow_id, event.run_id, event.workflow_start.definition_json, event.timestamp_ms)
+            self.state = ev.RUN_STATE_RUNNING
+            self.by, self.total = event.workflow_start.by, event.workflow_start.total_nodes
+            return
+        if not self.run_id:
+            self.workflow_id, self.run_id = event.workflow_id, event.run_id
+            self.state = ev.RUN_STATE_RUNNING
+        if event.run_id != self.run_id:
+            return
+        if kind == "node":
+            self._node(event)
+        elif kind == "progress":
+            self._take_progress(event.progress, now_ms)
+        elif kind == "complete":
+            self._end(event.complete.status, event.timestamp_ms)
+            self.outputs_json = event.complete.outputs_json
+        elif kind == "error":
+            self._end(ev.RUN_STATE_ERROR, event.timestamp_ms)
+            self.failure = _failure(event.error)
+        elif kind in ("workflow_pause", "workflow_resume", "workflow_stop"):
+            change = getattr(event, kind)
+            self.state, self.reason = change.state, change.reason
+
+    def _begin(self, workflow_id: str, run_id: str, definition_json: str, started_ms: int) -> None:
+        self.workflow_id, self.run_id, self.started_ms = workflow_id, run_id, started_ms
+        self.ended_ms = self.failure = self._reported = self._remaining_ms = None
+        self.by = self.reason = self.outputs_json = ""
+        self.nodes = {node.node_id: node for node in _canvas_nodes(definition_json)}
+        self.running = {}
+        self.counts = Counter()
+        self.total = 0
+
+    def _node(self, event: ev.Event) -> None:
+        transition = event.node
+        if event.seq:
+            self._transition(transition, event.timestamp_ms)
+            return
+        node = self.running.get(transition.node_id)
+        if node and node.attempt == transition.attempt and transition.HasField("progress"):
+            node.progress = transition.progress
+
+    def _transition(self, transition: ev.NodeTransition, at_ms: int) -> None:
+        node_id = transition.node_id
+        node = self.nodes.get(node_id)
+        if node is None:
+            node = self.nodes[node_id] = NodeView(node_id, node_id)
+        self.counts[node.status] -= 1
+        self.counts[transition.status] += 1
+        node.status, node.attempt = transition.status, transition.attempt
+        node.reason, node.error, node.error_code = transition.reason, transition.error, transition.error_code
+        node.duration_ms = transition.duration_ms if transition.HasField("duration_ms") else None
+        node.progress = transition.progress if transition.HasField("progress") else None
+        self.running.pop(node_id, None)
+        if transition.status == ev.NODE_STATUS_RUNNING:
+            node.started_ms = at_ms
+            self.running[node_id] = node
+
+    def _take_progress(self, progress: ev.Progress, now_ms: int) -> None:
+        self.total = progress.total_nodes or self.total
+        self._reported = progress.progress
+        has_estimate = progress.HasField("estimated_remaining_ms")
+        self._remaining_ms = progress.estimated_remaining_ms if has_estimate else None
+        self._remaining_at_ms = now_ms
+
+    def _end(self, state: ev.RunState.ValueType, at_ms: int) -> None:
+        self.state, self.ended_ms = state, at_ms
+        self.running = {}
+
+
+def _failure(error: ev.RunError) -> Failure:
+    return Failure(message=error.error, code=error.code, node_id=error.node_id)
+
+
+def _canvas_nodes(definition_json: str) -> Iterable[NodeView]:
+    """Yield the nodes of a definition with the names that the canvas gives them, in its order."""
+    try:
+        body = json.loads(definition_json) if definition_json else {}
+    except ValueError:
+        return
+    nodes = body.get("nodes") if isinstance(body, dict) else None
+    for node in nodes if isinstance(nodes, list) else ():
+        if isinstance(node, dict) and isinstance(node.get("id"), str):
+            yield NodeView(node["id"], _label(node), str(node.get("type", "")))
+
+
+def _label(node: Mapping[str, Any]) -> str:
+    data = node.get("data")
+    label = data.get("label") if isinstance(data, dict) else None
+    return label if isinstance(label, str) and label else str(node["id"])

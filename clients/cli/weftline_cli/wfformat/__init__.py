@@ -1,0 +1,1 @@
+"""Reads WfCommons instances (wfformat) and turns them into workflows of Weftline."""
