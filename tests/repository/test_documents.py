@@ -21,14 +21,15 @@ from tests.repository.services import Addresses, running_services
 DOCUMENTS = files("*.md")
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
 KINDS = {
-    "bash": {"services"},
+    "bash": {"backup", "restore", "services"},
     "json": set(),
     "python": {"fragment", "services"},
     "yaml": set(),
     **{shown: set() for shown in ("javascript", "jsx", "mermaid", "proto", "promql", "text", "typescript")},
 }
 """The languages that a block may have, with the marks that it may bear: `fragment` is compiled only, `services` runs
-against both services, whose default addresses in it are replaced by those of the test."""
+against both services, whose default addresses in it are replaced by those of the test; `backup` and `restore` are what
+test_backup.py runs."""
 PORTS = {"50051": "executor", "9102": "executor_metrics", "8080": "bridge", "9101": "bridge_metrics"}
 
 

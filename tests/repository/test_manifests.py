@@ -1,5 +1,6 @@
 """The Kubernetes manifests are valid, safe and in step with the services' code."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,9 @@ from pydantic_settings import BaseSettings
 
 import weftline_bridge.settings
 import weftline_executor.settings
-from tests.repository.layout import project
-from tests.repository.manifests import NAME_LABEL, Manifest, Workload, parse, render, workload
+from tests.repository.documents import blocks
+from tests.repository.layout import ROOT, project
+from tests.repository.manifests import BASE, NAME_LABEL, Manifest, Workload, parse, render, workload
 
 SETTINGS: dict[str, tuple[str, type[BaseSettings]]] = {
     "executor": ("WEFTLINE_EXECUTOR_", weftline_executor.settings.Settings),
@@ -189,3 +191,17 @@ def test_a_roll_out_or_an_eviction_leaves_a_bridge_to_connect_to(manifests: list
     (budget,) = of_kind(manifests, "PodDisruptionBudget")
     assert spec["replicas"] > budget["spec"]["minAvailable"] >= 1
     assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_the_overlay_that_the_operations_document_shows_renders(tmp_path: Path) -> None:
+    shown = [
+        block.content for block in blocks(ROOT / "docs" / "operations.md") if "kind: Kustomization" in block.content
+    ]
+    overlay = tmp_path / "overlays" / "own"
+    overlay.mkdir(parents=True)
+    (overlay / "kustomization.yaml").write_text("".join(shown))
+    shutil.copytree(BASE, tmp_path / "base")
+    bridge = workload(parse(render(overlay)), "bridge")
+    assert bridge.container["image"].startswith("images.example/weftline-bridge:")
+    assert bridge.settings["WEFTLINE_BRIDGE_ALLOWED_ORIGINS"] == "https://console.example"
+    assert "WEFTLINE_BRIDGE_EXECUTOR" in bridge.settings
