@@ -117,7 +117,7 @@ def _field(name: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> tu
         return hint, Field(alias=parameter.name)
     if _is_json(default):
         return hint, Field(default, alias=parameter.name)
-    # A default that JSON cannot hold, such as a mark for "not given", stays out of the schema.
+    # A default that JSON cannot hold, such as a bare object that stands for "not given", stays out of the schema.
     return hint, Field(default_factory=lambda: default, alias=parameter.name)
 
 

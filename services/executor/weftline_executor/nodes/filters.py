@@ -1,6 +1,6 @@
 """The filters of expressions, each of which pays for what it makes out of the budget of one evaluation."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -30,11 +30,13 @@ def budget_of(context: Context) -> Budget:
 
 
 def metered(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a filter pay for its result."""
+    """Make a filter pay for what it takes and for its result, item by item if it gives one after the other."""
     wanted = getattr(getattr(function, "jinja_pass_arg", None), "name", None)
 
     @pass_context
     def filter_(context: Context, *args: Any, **kwargs: Any) -> Any:
+        budget = budget_of(context)
+        budget.pay(args[0])
         if wanted == "context":
             result = function(context, *args, **kwargs)
         elif wanted == "environment":
@@ -43,10 +45,16 @@ def metered(function: Callable[..., Any]) -> Callable[..., Any]:
             result = function(context.eval_ctx, *args, **kwargs)
         else:
             result = function(*args, **kwargs)
-        budget_of(context).pay(result)
-        return result
+        budget.pay(result)
+        return _pay_each(result, budget) if isinstance(result, Iterator) else result
 
     return filter_
+
+
+def _pay_each(items: Iterator[object], budget: Budget) -> Iterator[object]:
+    for item in items:
+        budget.pay(item)
+        yield item
 
 
 def bound(size: int) -> None:

@@ -46,7 +46,10 @@ class PreparedCall:
             return self._shared
         if self._failure is not None:
             raise self._failure
-        kwargs = self._validate(self._compiled.render(scope)) if self._static is None else deepcopy(self._static)
+        if self._static is None:
+            kwargs = self._validate(self._compiled.render(scope))
+        else:
+            kwargs = {name: _fresh(value) for name, value in self._static.items()}
         if self._declaration.wants_params:
             kwargs["params"] = dict(scope.params)
         return kwargs
@@ -77,3 +80,8 @@ class PreparedCall:
             raise ConfigInvalid(explain(self._type_name, model, config, error)) from None
         values = validated.__dict__
         return {parameter: values[field] for parameter, field in self._declaration.fields}
+
+
+def _fresh(value: object) -> object:
+    # A bare object is a mark for "not given", which is known by its identity.
+    return value if isinstance(value, _IMMUTABLE) or type(value) is object else deepcopy(value)

@@ -79,7 +79,9 @@ class Registry:
     def nearest(self, name: str) -> str | None:
         """Give the known name that is most like a name that is not known, or None when none is."""
         near = difflib.get_close_matches(name, self._types, 1)
-        return near[0] if near else None
+        # Half of a dotted name is too short to count as similar.
+        parts = [known for known in self.names() if name in known.split(".")]
+        return next(iter(near + parts), None)
 
     def __iter__(self) -> Iterator[NodeType]:
         return iter([self._types[name] for name in self.names()])

@@ -8,7 +8,7 @@ from jinja2 import Undefined
 from jinja2.exceptions import UndefinedError
 
 MAX_SIZE = 1024 * 1024
-MAX_WORK = 8 * MAX_SIZE
+MAX_WORK = 16 * MAX_SIZE
 MAX_INT_BITS = 1024
 
 # What a number, a boolean, a null or a container itself counts.
@@ -16,14 +16,18 @@ _UNIT = 8
 
 
 class ValueTooLarge(ValueError):
-    """A value is larger than an expression may give: 1 MiB, counting characters and 8 for any other value."""
+    """A value, or all that an expression makes on its way to one, is larger than it may be.
 
-    def __init__(self) -> None:
-        super().__init__(f"the value is larger than {MAX_SIZE // 1024} KiB")
+    Sizes count characters of text, and 8 for any other value.
+    """
+
+    def __init__(self, what: str = "the value", limit: int = MAX_SIZE) -> None:
+        super().__init__(f"{what} is larger than {limit // 1024} KiB")
+        self.limit = limit
 
 
 class Budget:
-    """What one evaluation may make on its way, over all its steps: 8 MiB, counted as `ValueTooLarge` says."""
+    """What one evaluation may take and make in all its steps together: 16 MiB, or two million small steps."""
 
     __slots__ = ("_left",)
 
@@ -31,13 +35,14 @@ class Budget:
         self._left = MAX_WORK
 
     def pay(self, value: object) -> None:
-        """Count a value that was made; what it holds was counted before. Raises `ValueTooLarge`."""
+        """Count a value that a step took or made; raises `ValueTooLarge`."""
+        self._left -= _UNIT
         if isinstance(value, str):
             self._left -= len(value)
         elif isinstance(value, list | tuple):
             self._left -= _UNIT * len(value)
         if self._left < 0:
-            raise ValueTooLarge
+            raise ValueTooLarge("the work of the expression", MAX_WORK)
 
 
 def plain(value: object) -> object:

@@ -234,6 +234,9 @@ BLOW_UPS = [
     "{{ nodes.a.output.big | list | select('in', nodes.a.output.big | list) | list | length }}",
     "{{ [" + ", ".join(["nodes.a.output.big[1:]"] * 300) + "] | length }}",
     "{{ [" + ", ".join(["nodes.a.output.big.split('z')"] * 250) + "] | length }}",
+    "{{ nodes.a.output.big | list" + " | map('length') | map('d')" * 250 + " | list | length }}",
+    "{{ nodes.a.output.big | list" + " | reject('none')" * 400 + " | list | length }}",
+    "{{ [" + ", ".join(["nodes.a.output.big | list | min"] * 200) + "] }}",
     "{{ [[1], [2]] | sum([]) }}",
     "{{ 1.5 | round(1000000000) }}",
     "{{ 1 | round(1000000000, 'ceil') }}",
@@ -244,6 +247,7 @@ BLOW_UPS = [
 
 @pytest.mark.parametrize("source", BLOW_UPS)
 def test_nothing_small_becomes_something_huge(source: str) -> None:
+    assert len(source) <= MAX_SOURCE
     assert refusal(source).code == "bad_expression"
 
 
