@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from copy import deepcopy
 
+import msgspec
 from pydantic import ValidationError
 
 from weftline_executor.nodes.config import compile_config, explain
@@ -51,15 +52,15 @@ class PreparedCall:
         else:
             kwargs = {name: _fresh(value) for name, value in self._static.items()}
         if self._declaration.wants_params:
-            kwargs["params"] = dict(scope.params)
+            kwargs["params"] = _copy(scope.params)
         return kwargs
 
     def call(
         self, ctx: Context, kwargs: Mapping[str, object], inputs: Mapping[str, object]
     ) -> object | Awaitable[object]:
-        """Call the function; of an `async def` this gives the awaitable."""
+        """Call the function, with a copy of `inputs` if it wants them; of an `async def` this gives the awaitable."""
         if self._declaration.wants_inputs:
-            return self._function(ctx, inputs=inputs, **kwargs)
+            return self._function(ctx, inputs=_copy(inputs), **kwargs)
         return self._function(ctx, **kwargs)
 
     def _fix(self, config: dict[str, object]) -> None:
@@ -80,6 +81,11 @@ class PreparedCall:
             raise ConfigInvalid(explain(self._type_name, model, config, error)) from None
         values = validated.__dict__
         return {parameter: values[field] for parameter, field in self._declaration.fields}
+
+
+def _copy(values: Mapping[str, object]) -> dict[str, object]:
+    # Other nodes are given the same values, so what a function does to its own must not reach them.
+    return msgspec.json.decode(msgspec.json.encode(dict(values)), type=dict[str, object])
 
 
 def _fresh(value: object) -> object:

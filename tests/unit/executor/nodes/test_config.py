@@ -171,16 +171,27 @@ def test_a_function_cannot_change_what_the_next_attempt_gets() -> None:
     assert prepared.bind(Scope())["extra"] == {"a": 1}
 
 
-def test_params_are_bound_as_a_copy_and_inputs_are_given_at_the_call() -> None:
+def test_inputs_and_params_are_given_beside_the_settings() -> None:
     @node("test.all", isolation="inline")
     def everything(ctx: Context, inputs: dict[str, object], params: dict[str, object], x: int = 1) -> list[object]:
         return [inputs, params, x]
 
-    params: dict[str, object] = {"p": 1}
     prepared = everything.node_type.prepare({"x": 2})
-    kwargs = prepared.bind(Scope(params=params))
+    kwargs = prepared.bind(Scope(params={"p": 1}))
     assert prepared.call(make_context(RecordingSink()), kwargs, {"input": 5}) == [{"input": 5}, {"p": 1}, 2]
-    assert kwargs["params"] is not params
+
+
+def test_what_a_function_does_to_its_inputs_and_params_reaches_nobody_else() -> None:
+    @node("test.greedy", isolation="inline")
+    def greedy(ctx: Context, inputs: dict[str, Any], params: dict[str, Any]) -> None:
+        inputs["input"].append(2)
+        params["list"].append(2)
+
+    inputs: dict[str, object] = {"input": [1]}
+    params: dict[str, object] = {"list": [1]}
+    prepared = greedy.node_type.prepare({})
+    prepared.call(make_context(RecordingSink()), prepared.bind(Scope(params=params)), inputs)
+    assert (inputs, params) == ({"input": [1]}, {"list": [1]})
 
 
 TEXTS = st.text(st.characters(exclude_characters="{"))
