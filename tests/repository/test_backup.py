@@ -79,7 +79,7 @@ async def look_again(
             cursor=workflow_service_pb2.Cursor(epoch=old.epoch, seq=old.seq),
             until_head=True,
         )
-        setattr(request, "from", workflow_service_pb2.WATCH_FROM_CURSOR)
+        request.start_from = workflow_service_pb2.WATCH_FROM_CURSOR
         stream = service.WatchEvents(request, timeout=CALL_SECONDS)
         answers = [field.name async for response in stream for field, _ in response.ListFields()]
         return await get_workflow(service), answers

@@ -1057,13 +1057,15 @@ class WatchEventsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
-    FROM_FIELD_NUMBER: _builtins.int
+    START_FROM_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     TELEMETRY_FIELD_NUMBER: _builtins.int
     UNTIL_HEAD_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """The workflow; empty for all of them."""
+    start_from: Global___WatchFrom.ValueType
+    """Where to begin."""
     telemetry: _builtins.bool
     """Whether telemetry is wanted too."""
     until_head: _builtins.bool
@@ -1080,6 +1082,7 @@ class WatchEventsRequest(_message.Message):
         self,
         *,
         workflow_id: _builtins.str = ...,
+        start_from: Global___WatchFrom.ValueType = ...,
         cursor: Global___Cursor | None = ...,
         position: Global___Position | None = ...,
         telemetry: _builtins.bool = ...,
@@ -1087,7 +1090,7 @@ class WatchEventsRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "from", b"from", "position", b"position", "telemetry", b"telemetry", "until_head", b"until_head", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "position", b"position", "start_from", b"start_from", "telemetry", b"telemetry", "until_head", b"until_head", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,49 @@
+"""States of runs that have ended, folded from the log when asked for and kept for a while."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from weftline_executor.model.records import RunRecord
+from weftline_executor.replay import RunProjection
+from weftline_executor.store import Store
+
+KEPT_PROJECTIONS = 32
+
+
+async def load_projection(store: Store, record: RunRecord) -> RunProjection:
+    """Folds a run from the log, up to its last event there."""
+    projection = RunProjection(record.workflow_id, record.run_id)
+    after = record.first_seq - 1
+    while after < record.last_seq:
+        batches = await store.read(record.workflow_id, after)
+        if not batches:
+            break
+        for batch in batches:
+            if batch.run_id != record.run_id:
+                return projection
+            for event in batch.events:
+                projection.apply(event)
+            after = batch.last_seq
+    return projection
+
+
+class Archive:
+    """The newest ended run of each workflow; the last 32 that were asked for are kept in memory."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: OrderedDict[str, RunProjection] = OrderedDict()
+
+    async def newest(self, workflow_id: str) -> RunProjection | None:
+        """The state of a workflow's newest run; None when none is kept in the log."""
+        record = await self._store.newest_run(workflow_id)
+        if record is None:
+            return None
+        projection = self._kept.pop(record.run_id, None)
+        if projection is None or not projection.state.final:
+            projection = await load_projection(self._store, record)
+        self._kept[record.run_id] = projection
+        while len(self._kept) > KEPT_PROJECTIONS:
+            self._kept.popitem(last=False)
+        return projection

@@ -1,0 +1,93 @@
+"""One execution of a node, and the line from the node's code back to its run."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+PROGRESS_INTERVAL = 0.1
+MAX_LOGS = 10_000
+MAX_MESSAGE = 8192
+
+
+class Attempt:
+    """An attempt of the node with this index; `done` once its outcome is decided, after which nothing it says counts."""
+
+    __slots__ = ("begun", "cancel", "cancelled", "done", "held", "index", "logs", "node_id", "number", "progress")
+
+    def __init__(self, index: int, node_id: str, number: int) -> None:
+        self.index = index
+        self.node_id = node_id
+        self.number = number
+        self.begun = time.monotonic_ns()
+        self.cancel: Callable[[], None] | None = None
+        self.cancelled = False
+        self.done = False
+        self.held = False
+        self.progress = 0.0
+        self.logs = 0
+
+    def elapsed_ms(self) -> int:
+        """How long the attempt has run."""
+        return (time.monotonic_ns() - self.begun) // 1_000_000
+
+
+class Reporter(Protocol):
+    """Where the reports of an attempt go; called in the engine's event loop only."""
+
+    def report_progress(self, attempt: Attempt, progress: float) -> None: ...
+
+    def report_log(self, attempt: Attempt, level: str, message: str, context: Mapping[str, object]) -> None: ...
+
+
+class AttemptSink:
+    """Carries what a node's code reports to its run, from whatever thread it runs in.
+
+    Progress is let through at most ten times a second and only when it grew; of log lines the first 10,000 of an
+    attempt, each cut to 8 KiB.
+    """
+
+    __slots__ = ("_attempt", "_last_progress", "_loop", "_reporter", "_thread")
+
+    def __init__(self, attempt: Attempt, reporter: Reporter, loop: asyncio.AbstractEventLoop) -> None:
+        self._attempt = attempt
+        self._reporter = reporter
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._last_progress = 0.0
+
+    def progress(self, fraction: float, message: str | None) -> None:
+        """The attempt is `fraction` (0 to 1) far; `message` becomes an info log line."""
+        if message:
+            self.log("info", message, {})
+        attempt = self._attempt
+        now = time.monotonic()
+        if fraction <= attempt.progress or (fraction < 1.0 and now - self._last_progress < PROGRESS_INTERVAL):
+            return
+        self._last_progress = now
+        attempt.progress = fraction
+        self._call(lambda: self._reporter.report_progress(attempt, fraction))
+
+    def log(self, level: str, message: str, context: Mapping[str, object]) -> None:
+        """The attempt has something to say."""
+        attempt = self._attempt
+        attempt.logs += 1
+        if attempt.logs > MAX_LOGS:
+            return
+        if attempt.logs == MAX_LOGS:
+            level, message, context = "warn", f"no more log lines of this attempt are kept after {MAX_LOGS}", {}
+        kept = dict(context)
+        self._call(lambda: self._reporter.report_log(attempt, level, message[:MAX_MESSAGE], kept))
+
+    def cancelled(self) -> bool:
+        """Whether the attempt should end early."""
+        return self._attempt.cancelled
+
+    def _call(self, report: Callable[[], None]) -> None:
+        if threading.get_ident() == self._thread:
+            report()
+        else:
+            self._loop.call_soon_threadsafe(report)

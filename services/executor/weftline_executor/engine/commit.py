@@ -1,0 +1,84 @@
+"""Group commit: everything that all runs have to say in one turn goes to disk in one transaction, before it is seen."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from weftline_executor.errors import StoreUnavailable
+from weftline_executor.metrics import Metrics
+from weftline_executor.model.records import Batch
+from weftline_executor.store import Store
+
+RETRY_SECONDS = 1.0
+_log = logging.getLogger(__name__)
+
+
+class Writer(Protocol):
+    """Who has events to commit."""
+
+    def take(self) -> Batch:
+        """Hands over what waits; called only after `mark`."""
+        ...
+
+
+class Committer:
+    """Commits what writers have marked, one transaction at a time, and hands the durable batches to `on_committed`.
+
+    When the store can't write, the same batches are tried again every second; nothing new is taken meanwhile, so the
+    runs stand still and memory stays bounded. `healthy` says whether the last try succeeded.
+    """
+
+    def __init__(self, store: Store, metrics: Metrics, on_committed: Callable[[Sequence[Batch]], None]) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._on_committed = on_committed
+        self._marked: list[Writer] = []
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.healthy = True
+
+    def mark(self, writer: Writer) -> None:
+        """Notes that `writer` has events; a writer marks itself once until they are taken."""
+        self._marked.append(writer)
+        self._idle.clear()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Commits until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            marked, self._marked = self._marked, []
+            batches = [writer.take() for writer in marked]
+            if batches:
+                self._on_committed(await self._append(batches))
+            if not self._marked:
+                self._idle.set()
+
+    async def drained(self) -> None:
+        """Waits until nothing is left to commit."""
+        await self._idle.wait()
+
+    async def _append(self, batches: list[Batch]) -> list[Batch]:
+        while True:
+            begun = time.perf_counter()
+            try:
+                stored = await self._store.append(batches)
+            except StoreUnavailable as error:
+                if self.healthy:
+                    _log.error("cannot write events, trying again every %.0f s: %s", RETRY_SECONDS, error)
+                self.healthy = False
+                self._metrics.commit_failures.inc()
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if not self.healthy:
+                _log.warning("events are written again")
+            self.healthy = True
+            self._metrics.commit_seconds.observe(time.perf_counter() - begun)
+            self._metrics.commit_events.observe(sum(len(batch.events) for batch in batches))
+            return stored

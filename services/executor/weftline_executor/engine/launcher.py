@@ -1,0 +1,203 @@
+"""Runs the code of a node where its type wants it (inline, in the nodes' event loop, in a thread) and says how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from weftline_executor.engine.attempt import Attempt, AttemptSink, Reporter
+from weftline_executor.engine.nodeloop import NodeLoops
+from weftline_executor.graph import NodeDef
+from weftline_executor.nodes import (
+    Branch,
+    ConfigInvalid,
+    Context,
+    ExpressionFailed,
+    NodeFailed,
+    NodeType,
+    PreparedCall,
+    Scope,
+    SecretMissing,
+)
+
+MAX_ERROR = 4096
+_log = logging.getLogger(__name__)
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The attempt gave `output` (JSON text); `handle` is the output handle that fired, or empty."""
+
+    output: bytes
+    handle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The attempt failed: `error` for a person, `code` for a program."""
+
+    error: str
+    code: str
+
+
+class Catalog(Protocol):
+    """The node types that exist."""
+
+    def get(self, name: str) -> NodeType | None: ...
+    def nearest(self, name: str) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedNode:
+    """A node made ready to be launched: its type, its call, and the output handles it has."""
+
+    type: NodeType
+    call: PreparedCall
+    handles: tuple[str, ...]
+
+    @classmethod
+    def of(cls, node: NodeDef, catalog: Catalog) -> PreparedNode:
+        """Prepares a node of a valid graph."""
+        node_type = catalog.get(node.type)
+        if node_type is None:
+            raise LookupError(f"the graph was compiled with a node type {node.type!r} that is gone")
+        return cls(node_type, node_type.prepare(node.data), node_type.handles(node.data))
+
+
+class Owner(Reporter, Protocol):
+    """Whose attempt it is; called in the engine's event loop only."""
+
+    def finish(self, attempt: Attempt, result: Success | Failure) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """All that is needed to run one attempt; `already_elapsed` is what earlier attempts took, in seconds."""
+
+    attempt: Attempt
+    node: PreparedNode
+    inputs: Mapping[str, object]
+    scope: Scope
+    workflow_id: str
+    run_id: str
+    already_elapsed: float
+    owner: Owner
+
+
+class Launcher:
+    """Runs attempts; `Owner.finish` is called once for each, in the engine's event loop."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, loops: NodeLoops, secrets: Mapping[str, str], max_output: int
+    ) -> None:
+        self._loop = loop
+        self._loops = loops
+        self._secrets = secrets
+        self._max_output = max_output
+
+    def launch(self, launch: Launch) -> None:
+        """Begins an attempt; an inline node has finished when this returns."""
+        attempt = launch.attempt
+        context = Context(
+            launch.workflow_id,
+            launch.run_id,
+            attempt.node_id,
+            attempt.number,
+            f"{launch.run_id}:{attempt.node_id}",
+            AttemptSink(attempt, launch.owner, self._loop),
+            self._secrets,
+            launch.already_elapsed,
+        )
+        try:
+            kwargs = launch.node.call.bind(launch.scope)
+        except Exception as error:
+            launch.owner.finish(attempt, self._failure(launch, error))
+            return
+        match launch.node.type.isolation:
+            case "inline":
+                launch.owner.finish(attempt, self._call(launch, context, kwargs))
+            case "thread":
+                self._in_thread(launch, context, kwargs)
+            case _:
+                self._in_loop(launch, context, kwargs)
+
+    def _call(self, launch: Launch, context: Context, kwargs: Mapping[str, object]) -> Success | Failure:
+        try:
+            return self._success(launch, launch.node.call.call(context, kwargs, launch.inputs))
+        except Exception as error:
+            return self._failure(launch, error)
+
+    def _in_thread(self, launch: Launch, context: Context, kwargs: Mapping[str, object]) -> None:
+        attempt = launch.attempt
+
+        def work() -> None:
+            result = self._call(launch, context, kwargs)
+            self._report(launch, result)
+
+        # A thread a node, not a pool: a node that never returns is abandoned, and must not hold up another.
+        threading.Thread(target=work, name=f"node:{attempt.node_id}", daemon=True).start()
+
+    def _in_loop(self, launch: Launch, context: Context, kwargs: Mapping[str, object]) -> None:
+        attempt = launch.attempt
+
+        def done(task: asyncio.Task[Any]) -> None:
+            if task.cancelled():
+                result: Success | Failure = Failure("cancelled: the run was stopped", "cancelled")
+            elif (error := task.exception()) is not None:
+                result = self._failure(launch, error)
+            else:
+                result = cast("Success | Failure", task.result())
+            self._report(launch, result)
+
+        async def work() -> Success | Failure:
+            awaitable = launch.node.call.call(context, kwargs, launch.inputs)
+            return self._success(launch, await cast("Coroutine[Any, Any, object]", awaitable))
+
+        attempt.cancel = self._loops.submit(attempt, work(), done)
+
+    def _report(self, launch: Launch, result: Success | Failure) -> None:
+        # The loop is closed when the process ends before the node does; nobody waits for it then.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(launch.owner.finish, launch.attempt, result)
+
+    def _success(self, launch: Launch, value: object) -> Success | Failure:
+        handle = ""
+        if isinstance(value, Branch):
+            if value.handle not in launch.node.handles:
+                known = ", ".join(launch.node.handles)
+                return Failure(
+                    f"the node chose the handle {value.handle!r}, which it does not have ({known})", "bad_handle"
+                )
+            handle, value = value.handle, value.output
+        if value is None:
+            return Success(b"", handle)
+        try:
+            output = _encoder.encode(value)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            return Failure(f"the node returned what is not JSON: {error}", "bad_output")
+        if len(output) > self._max_output:
+            return Failure(
+                f"the node's output is {len(output)} bytes, over the limit of {self._max_output}", "output_too_large"
+            )
+        return Success(output, handle)
+
+    def _failure(self, launch: Launch, error: BaseException) -> Failure:
+        match error:
+            case NodeFailed():
+                return Failure(error.message[:MAX_ERROR], error.code)
+            case ConfigInvalid() | ExpressionFailed():
+                return Failure(str(error)[:MAX_ERROR], error.code)
+            case SecretMissing():
+                return Failure(str(error), "secret_missing")
+            case _:
+                where = f"run {launch.run_id}, node {launch.attempt.node_id!r} ({launch.node.type.name})"
+                _log.info("%s raised", where, exc_info=error)
+                return Failure(f"{type(error).__name__}: {error}"[:MAX_ERROR], "node_raised")

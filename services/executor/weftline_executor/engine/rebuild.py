@@ -1,0 +1,47 @@
+"""Where a run stood, worked out from its state: for runs that outlived their process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weftline_executor.graph import Frontier, Graph
+from weftline_executor.model.states import NodeStatus, SkipReason
+from weftline_executor.replay import RunProjection
+
+_OPEN = (NodeStatus.PENDING, NodeStatus.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The frontier of a run, with the nodes (by index) that are `ready`, `interrupted` while running, or to be skipped."""
+
+    frontier: Frontier
+    ready: list[int]
+    interrupted: list[int]
+    skipped: list[tuple[int, SkipReason]]
+
+
+def rebuild(graph: Graph, projection: RunProjection) -> Standing:
+    """Replays what became of each node through a new frontier; for a new run this gives its roots as ready."""
+    frontier = Frontier(graph)
+    first = frontier.begin()
+    decided, skipped = list(first.ready), list(first.skipped)
+    for node in graph.order:
+        state = projection.nodes.get(graph.nodes[node].id)
+        if state is None or state.status not in (NodeStatus.SUCCESS, NodeStatus.ERROR):
+            continue
+        succeeded = state.status is NodeStatus.SUCCESS
+        resolution = frontier.succeeded(node, state.handle) if succeeded else frontier.failed(node)
+        decided += resolution.ready
+        skipped += resolution.skipped
+
+    def status(node: int) -> NodeStatus:
+        state = projection.nodes.get(graph.nodes[node].id)
+        return NodeStatus.PENDING if state is None else state.status
+
+    return Standing(
+        frontier,
+        [node for node in decided if status(node) is NodeStatus.PENDING],
+        [node for node in decided if status(node) is NodeStatus.RUNNING],
+        [(node, reason) for node, reason in skipped if status(node) in _OPEN],
+    )

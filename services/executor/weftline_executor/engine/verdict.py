@@ -1,0 +1,50 @@
+"""What a run comes to: its outputs, and the failure it is remembered by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from weftline_executor.graph import Graph
+from weftline_executor.model.states import NodeStatus
+from weftline_executor.replay import RunProjection
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFault:
+    """The node that a run failed by."""
+
+    node_id: str
+    error: str
+    code: str
+
+
+def first_fault(graph: Graph, projection: RunProjection) -> NodeFault | None:
+    """The first node, in the order of the definition, that failed for good."""
+    if not projection.failed_nodes:
+        return None
+    for node in graph.nodes:
+        state = projection.nodes.get(node.id)
+        if state is not None and state.status is NodeStatus.ERROR:
+            return NodeFault(node.id, state.error, state.code)
+    return None
+
+
+def outputs(graph: Graph, projection: RunProjection) -> msgspec.Raw:
+    """What the `output` nodes gave: a JSON object from node id to value."""
+    values: dict[str, msgspec.Raw | None] = {}
+    for node in graph.nodes:
+        state = projection.nodes.get(node.id) if node.type == "output" else None
+        if state is not None and state.status is NodeStatus.SUCCESS:
+            values[node.id] = state.output if bytes(state.output) else None
+    return msgspec.Raw(msgspec.json.encode(values))
+
+
+def log_context(context: dict[str, object], limit: int) -> msgspec.Raw:
+    """The context of a log line as JSON; what is not JSON is shown as text, and what is over `limit` bytes is left out."""
+    try:
+        body = msgspec.json.encode(context)
+    except (TypeError, ValueError, RecursionError):
+        body = msgspec.json.encode({key: repr(value)[:256] for key, value in context.items()})
+    return msgspec.Raw(body if len(body) <= limit else b'{"truncated":true}')

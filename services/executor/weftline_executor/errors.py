@@ -1,0 +1,177 @@
+"""Everything that can go wrong in the executor, as exceptions that carry the facts about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with a workflow.
+
+    `path` says where (`nodes[3].data.url`), `code` names it for a program (`cycle`), `message` is one sentence for a
+    person, `node_id` is the node at fault or empty.
+    """
+
+    path: str
+    code: str
+    message: str
+    node_id: str = ""
+
+
+class ExecutorError(Exception):
+    """Base of all errors that the executor raises on purpose; `code` names the error for a program."""
+
+    code = "executor_error"
+
+
+class InvalidArgument(ExecutorError):
+    """A request's field is malformed."""
+
+    code = "invalid_argument"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class InvalidWorkflow(ExecutorError):
+    """A workflow can't run; `faults` says all that is wrong with it."""
+
+    code = "invalid_workflow"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        first = faults[0]
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        super().__init__(f"{first.path}: {first.message}{more}")
+        self.faults = tuple(faults)
+
+
+class WorkflowNotFound(ExecutorError):
+    """No run of this workflow is known."""
+
+    code = "workflow_not_found"
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(f"no run of workflow {workflow_id!r} is known")
+        self.workflow_id = workflow_id
+
+
+class RunActive(ExecutorError):
+    """A start was refused because a run of the workflow is active."""
+
+    code = "run_active"
+
+    def __init__(self, workflow_id: str, run_id: str) -> None:
+        super().__init__(
+            f"workflow {workflow_id!r} has an active run; stop it first, "
+            "or start with config.onConflict 'replace' or 'attach'"
+        )
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+
+
+class IllegalCommand(ExecutorError):
+    """A command makes no sense in the state that the workflow's newest run is in."""
+
+    code = "illegal_state"
+
+    def __init__(self, command: str, workflow_id: str, state: str) -> None:
+        super().__init__(f"cannot {command} workflow {workflow_id!r}: its run is {state}")
+        self.command = command
+        self.workflow_id = workflow_id
+        self.state = state
+
+
+class CommandReused(ExecutorError):
+    """A command id came again with another command."""
+
+    code = "command_id_reused"
+
+    def __init__(self, command_id: str) -> None:
+        super().__init__(f"command id {command_id!r} was used for another command before")
+        self.command_id = command_id
+
+
+class ExecutorFull(ExecutorError):
+    """The executor runs as many workflows as it may; try again later."""
+
+    code = "executor_full"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} runs are active, which is the limit (WEFTLINE_EXECUTOR_MAX_RUNS)")
+        self.limit = limit
+
+
+class ShuttingDown(ExecutorError):
+    """The executor is ending and takes no new work."""
+
+    code = "shutting_down"
+
+    def __init__(self) -> None:
+        super().__init__("the executor is shutting down")
+
+
+class Unsupported(ExecutorError):
+    """A part of the contract that this version does not do yet."""
+
+    code = "unsupported"
+
+
+class StoreError(ExecutorError):
+    """Base of what goes wrong with the event log."""
+
+    code = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    """The log can't be written or read now, for example because the disk is full."""
+
+    code = "store_unavailable"
+
+
+class StoreLocked(StoreError):
+    """Another process uses the data directory."""
+
+    code = "store_locked"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"data directory {path} is in use by another executor (WEFTLINE_EXECUTOR_DATA_DIR)")
+        self.path = path
+
+
+class StoreUnusable(StoreError):
+    """The data directory can't be used: not writable, not a database, or of a newer version."""
+
+    code = "store_unusable"
+
+
+class StaleWriter(StoreError):
+    """An append did not continue the log: somebody else wrote, or this writer lost its place."""
+
+    code = "stale_writer"
+
+    def __init__(self, workflow_id: str, expected: int) -> None:
+        super().__init__(f"workflow {workflow_id!r}: the log's head is not {expected}")
+        self.workflow_id = workflow_id
+        self.expected = expected
+
+
+class IllegalTransition(ExecutorError):
+    """An event does not fit the state it is applied to: the log or the engine is at fault."""
+
+    code = "illegal_transition"
+
+    def __init__(self, what: str, state: str, event: str) -> None:
+        super().__init__(f"{what} is {state}; {event} is not legal there")
+        self.what = what
+        self.state = state
+        self.event = event
+
+
+class SettingInvalid(ExecutorError):
+    """A setting has no usable value; the message names the environment variable."""
+
+    code = "setting_invalid"

@@ -1,0 +1,215 @@
+"""The parts of a workflow definition, and reading them from what a React Flow canvas holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from weftline_executor.errors import Fault
+from weftline_executor.graph.joins import DEFAULT_JOIN, DEFAULT_RULE, RULES, Join
+
+DECORATION = frozenset(
+    {"note", "group", "annotation", "comment", "label", "sticky", "stickyNote", "sticky-note", "custom-note"}
+)
+"""Node types that only decorate a canvas; they and their edges are dropped before anything is counted."""
+
+DEFAULT_HANDLE = "input"
+"""The input handle of an edge that names none."""
+
+MAX_ID_LENGTH = 256
+MAX_DEPTH = 64
+
+_CONFIG_KEYS = frozenset({"params", "concurrency", "failurePolicy", "labels", "onConflict"})
+_FAILURE_POLICIES = ("fail_fast", "continue")
+_CONFLICT_POLICIES = ("reject", "replace", "attach")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDef:
+    """One node: `data` is its configuration, `at` its place in the definition's `nodes`."""
+
+    id: str
+    type: str
+    data: Mapping[str, Any]
+    at: int
+    join: Join = DEFAULT_JOIN
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeDef:
+    """One edge between nodes, by id; `source_handle` is empty when the edge leaves from the node as such."""
+
+    source: str
+    target: str
+    source_handle: str
+    target_handle: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """How a run behaves; `concurrency` 0 means no limit of its own."""
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    concurrency: int = 0
+    failure_policy: str = "fail_fast"
+    on_conflict: str = "reject"
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def too_deep(value: object, limit: int = MAX_DEPTH) -> bool:
+    """Whether JSON `value` nests deeper than `limit`; does not recurse."""
+    stack = [(value, 1)]
+    while stack:
+        item, depth = stack.pop()
+        if isinstance(item, dict):
+            children: Any = item.values()
+        elif isinstance(item, list):
+            children = item
+        else:
+            continue
+        if depth > limit:
+            return True
+        stack.extend((child, depth + 1) for child in children if isinstance(child, dict | list))
+    return False
+
+
+def read_node(raw: object, at: int, faults: list[Fault]) -> NodeDef | None:
+    """Reads `nodes[at]`; adds what is wrong to `faults` and gives None if it can't be used at all."""
+    path = f"nodes[{at}]"
+    if not isinstance(raw, dict):
+        faults.append(Fault(path, "wrong_type", f"a node is a JSON object, not {_kind(raw)}"))
+        return None
+    node_id = raw.get("id")
+    if not isinstance(node_id, str) or not node_id or len(node_id) > MAX_ID_LENGTH:
+        faults.append(Fault(f"{path}.id", "invalid_id", f"a node's id is a string of 1 to {MAX_ID_LENGTH} characters"))
+        return None
+    node_type = raw.get("type")
+    if not isinstance(node_type, str) or not node_type:
+        faults.append(Fault(f"{path}.type", "missing_field", "a node needs a type", node_id))
+        node_type = ""
+    data = raw.get("data")
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        faults.append(
+            Fault(f"{path}.data", "wrong_type", f"a node's data is a JSON object, not {_kind(data)}", node_id)
+        )
+        data = {}
+    if too_deep(data):
+        faults.append(Fault(f"{path}.data", "too_deep", f"data nests deeper than {MAX_DEPTH} levels", node_id))
+        data = {}
+    join = _read_policy(data.get("policy"), f"{path}.data.policy", node_id, faults)
+    return NodeDef(node_id, node_type, data, at, join)
+
+
+def _read_policy(raw: object, path: str, node_id: str, faults: list[Fault]) -> Join:
+    if raw is None:
+        return DEFAULT_JOIN
+    if not isinstance(raw, dict):
+        faults.append(Fault(path, "wrong_type", f"a policy is a JSON object, not {_kind(raw)}", node_id))
+        return DEFAULT_JOIN
+    for key, value in raw.items():
+        if key in ("retry", "timeout", "finally") and value not in (None, False):
+            faults.append(
+                Fault(
+                    f"{path}.{key}", "unsupported_policy", f"policy {key!r} is not supported by this version", node_id
+                )
+            )
+        elif key == "onError" and value not in (None, "fail"):
+            faults.append(
+                Fault(f"{path}.{key}", "unsupported_policy", "onError can only be 'fail' in this version", node_id)
+            )
+        elif key not in ("join", "retry", "timeout", "finally", "onError"):
+            faults.append(Fault(f"{path}.{key}", "unknown_key", f"a policy has no key {key!r}", node_id))
+    return _read_join(raw.get("join"), f"{path}.join", node_id, faults)
+
+
+def _read_join(raw: object, path: str, node_id: str, faults: list[Fault]) -> Join:
+    if raw is None:
+        return DEFAULT_JOIN
+    if isinstance(raw, str) and raw in RULES and raw != "n_of":
+        return DEFAULT_JOIN if raw == DEFAULT_RULE else Join(raw)
+    if isinstance(raw, dict) and raw.keys() == {"n_of"}:
+        count = raw["n_of"]
+        if isinstance(count, int) and not isinstance(count, bool) and count >= 1:
+            return Join("n_of", count)
+    names = ", ".join(rule for rule in RULES if rule != "n_of")
+    faults.append(Fault(path, "invalid_value", f'a join is one of {names}, or {{"n_of": k}} with k >= 1', node_id))
+    return DEFAULT_JOIN
+
+
+def read_edge(raw: object, at: int, faults: list[Fault]) -> EdgeDef | None:
+    """Reads `edges[at]`; adds what is wrong to `faults` and gives None if it can't be used at all."""
+    path = f"edges[{at}]"
+    if not isinstance(raw, dict):
+        faults.append(Fault(path, "wrong_type", f"an edge is a JSON object, not {_kind(raw)}"))
+        return None
+    ends: list[str] = []
+    for key in ("source", "target"):
+        value = raw.get(key)
+        if isinstance(value, str) and value:
+            ends.append(value)
+        else:
+            faults.append(Fault(f"{path}.{key}", "missing_field", f"an edge's {key} is the id of a node"))
+    handles: list[str] = []
+    for key in ("sourceHandle", "targetHandle"):
+        value = raw.get(key)
+        if value is not None and not isinstance(value, str):
+            faults.append(Fault(f"{path}.{key}", "wrong_type", f"a handle is a string, not {_kind(value)}"))
+        handles.append(value if isinstance(value, str) else "")
+    return EdgeDef(ends[0], ends[1], handles[0], handles[1] or DEFAULT_HANDLE, at) if len(ends) == 2 else None
+
+
+def read_config(raw: object, faults: list[Fault]) -> RunConfig:
+    """Reads `config`; adds what is wrong to `faults` and uses the default there."""
+    if raw is None:
+        return RunConfig()
+    if not isinstance(raw, dict):
+        faults.append(Fault("config", "wrong_type", f"config is a JSON object, not {_kind(raw)}"))
+        return RunConfig()
+    for key in raw:
+        if key == "deadline":
+            faults.append(
+                Fault("config.deadline", "unsupported_policy", "a run deadline is not supported by this version")
+            )
+        elif key not in _CONFIG_KEYS:
+            faults.append(Fault(f"config.{key}", "unknown_key", f"config has no key {key!r}"))
+    params = raw.get("params") or {}
+    if not isinstance(params, dict) or too_deep(params):
+        faults.append(Fault("config.params", "wrong_type", f"params is a JSON object of at most {MAX_DEPTH} levels"))
+        params = {}
+    concurrency = raw.get("concurrency")
+    if concurrency is None:
+        concurrency = 0
+    elif isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        faults.append(Fault("config.concurrency", "invalid_value", "concurrency is a whole number of at least 1"))
+        concurrency = 0
+    labels = raw.get("labels") or {}
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        faults.append(Fault("config.labels", "wrong_type", "labels is a JSON object of strings"))
+        labels = {}
+    return RunConfig(
+        params,
+        concurrency,
+        _choice(raw, "failurePolicy", _FAILURE_POLICIES, faults),
+        _choice(raw, "onConflict", _CONFLICT_POLICIES, faults),
+        labels,
+    )
+
+
+def _choice(raw: Mapping[str, object], key: str, allowed: tuple[str, ...], faults: list[Fault]) -> str:
+    value = raw.get(key)
+    if value is None:
+        return allowed[0]
+    if isinstance(value, str) and value in allowed:
+        return value
+    faults.append(Fault(f"config.{key}", "invalid_value", f"{key} is one of {', '.join(allowed)}"))
+    return allowed[0]
+
+
+def _kind(value: object) -> str:
+    """The JSON name of a value's type, for messages."""
+    names = {type(None): "null", bool: "a boolean", str: "a string", list: "an array", dict: "an object"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,146 @@
+"""Which nodes may run next: edge states, joins and skips, in time proportional to the graph over a whole run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from weftline_executor.graph.joins import Verdict
+from weftline_executor.graph.topology import Graph
+from weftline_executor.model.states import SkipReason
+
+
+class Outcome(IntEnum):
+    """What became of an edge's source, seen from the edge. The higher value is the weightier cause of a skip."""
+
+    TAKEN = 0
+    SKIPPED = 1
+    NOT_CHOSEN = 2
+    CONDITION_FALSE = 3
+    FAILED = 4
+
+
+_REASON = {
+    Outcome.TAKEN: SkipReason.UPSTREAM_SKIPPED,
+    Outcome.SKIPPED: SkipReason.UPSTREAM_SKIPPED,
+    Outcome.NOT_CHOSEN: SkipReason.BRANCH_NOT_TAKEN,
+    Outcome.CONDITION_FALSE: SkipReason.CONDITION_FALSE,
+    Outcome.FAILED: SkipReason.UPSTREAM_FAILED,
+}
+
+
+@dataclass(slots=True)
+class Resolution:
+    """What followed from an arrival: nodes (by index) that are `ready` now, and those `skipped`, with their reasons."""
+
+    ready: list[int] = field(default_factory=list)
+    skipped: list[tuple[int, SkipReason]] = field(default_factory=list)
+
+
+class Frontier:
+    """The edge states of one run.
+
+    Each node is decided once: it becomes ready or is skipped. `undecided` counts those that are neither yet.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        size = len(graph)
+        self._taken = [0] * size
+        self._failed = [0] * size
+        self._skipped = [0] * size
+        self._worst = [Outcome.TAKEN] * size
+        self._decided = bytearray(size)
+        self._edge_taken = bytearray(len(graph.edges))
+        self.undecided = size
+
+    def begin(self) -> Resolution:
+        """The nodes that wait for nobody: those without in-edges, and those whose join says `always`."""
+        resolution = Resolution()
+        for node, incoming in enumerate(self._graph.incoming):
+            if not incoming:
+                self._decide(node, Verdict.RUN, resolution, [])
+            elif self._graph.nodes[node].join.rule == "always":
+                self._evaluate(node, resolution, [])
+        return resolution
+
+    def succeeded(self, node: int, handle: str = "") -> Resolution:
+        """A node succeeded; `handle` is the one output handle that fired, or empty for all."""
+        edges = self._graph.edges
+        is_condition = handle and self._graph.nodes[node].type == "condition"
+        arrivals: list[tuple[int, Outcome]] = []
+        for edge in self._graph.outgoing[node]:
+            wanted = edges[edge].source_handle
+            if not handle or not wanted or wanted == handle:
+                arrivals.append((edge, Outcome.TAKEN))
+            elif is_condition and wanted == "true":
+                arrivals.append((edge, Outcome.CONDITION_FALSE))
+            else:
+                arrivals.append((edge, Outcome.NOT_CHOSEN))
+        return self._arrive(arrivals)
+
+    def failed(self, node: int) -> Resolution:
+        """A node failed for good."""
+        return self._arrive([(edge, Outcome.FAILED) for edge in self._graph.outgoing[node]])
+
+    def skipped(self, node: int) -> Resolution:
+        """A node was skipped from outside (when a run is rebuilt from its log)."""
+        self.settle(node)
+        return self._arrive([(edge, Outcome.SKIPPED) for edge in self._graph.outgoing[node]])
+
+    def settle(self, node: int) -> None:
+        """Marks a node as decided by an earlier life of the run."""
+        if not self._decided[node]:
+            self._decided[node] = 1
+            self.undecided -= 1
+
+    def skip_rest(self) -> list[int]:
+        """Decides every undecided node as skipped and gives them in the order of the definition."""
+        rest = [node for node, decided in enumerate(self._decided) if not decided]
+        for node in rest:
+            self.settle(node)
+        return rest
+
+    def taken_edges(self, node: int) -> list[int]:
+        """The in-edges of `node` that were taken, in the order of the definition."""
+        return [edge for edge in self._graph.incoming[node] if self._edge_taken[edge]]
+
+    def _arrive(self, arrivals: list[tuple[int, Outcome]]) -> Resolution:
+        resolution = Resolution()
+        # A skip makes arrivals of its own; a work list instead of recursion, because a chain of skips can be long.
+        for edge, outcome in arrivals:
+            node = self._graph.targets[edge]
+            if outcome is Outcome.TAKEN:
+                self._taken[node] += 1
+                self._edge_taken[edge] = 1
+            else:
+                if outcome is Outcome.FAILED:
+                    self._failed[node] += 1
+                else:
+                    self._skipped[node] += 1
+                self._worst[node] = max(self._worst[node], outcome)
+            if not self._decided[node]:
+                self._evaluate(node, resolution, arrivals)
+        return resolution
+
+    def _evaluate(self, node: int, resolution: Resolution, arrivals: list[tuple[int, Outcome]]) -> None:
+        verdict = self._graph.nodes[node].join.decide(
+            edges=len(self._graph.incoming[node]),
+            taken=self._taken[node],
+            failed=self._failed[node],
+            skipped=self._skipped[node],
+        )
+        self._decide(node, verdict, resolution, arrivals)
+
+    def _decide(self, node: int, verdict: Verdict, resolution: Resolution, arrivals: list[tuple[int, Outcome]]) -> None:
+        if verdict is Verdict.WAIT:
+            return
+        self.settle(node)
+        if verdict is Verdict.RUN:
+            resolution.ready.append(node)
+        else:
+            worst = self._worst[node]
+            resolution.skipped.append((node, _REASON[worst]))
+            # What failed upstream is why the whole branch is skipped, however long it is.
+            outcome = Outcome.FAILED if worst is Outcome.FAILED else Outcome.SKIPPED
+            arrivals.extend((edge, outcome) for edge in self._graph.outgoing[node])

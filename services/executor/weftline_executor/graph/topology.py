@@ -1,0 +1,86 @@
+"""A valid workflow graph with its nodes numbered, so that walking it takes array look-ups only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weftline_executor.graph.definition import EdgeDef, NodeDef, RunConfig
+
+
+class Graph:
+    """Nodes and edges by index, in the order of the definition.
+
+    `outgoing[i]` and `incoming[i]` list edge indices; `sources[e]` and `targets[e]` are node indices; `order` is a
+    topological order; `height[i]` counts the nodes on the longest path from `i` to an end, `i` included.
+    """
+
+    __slots__ = ("config", "edges", "height", "incoming", "index", "nodes", "order", "outgoing", "sources", "targets")
+
+    def __init__(self, nodes: Sequence[NodeDef], edges: Sequence[EdgeDef], config: RunConfig) -> None:
+        self.nodes = tuple(nodes)
+        self.edges = tuple(edges)
+        self.config = config
+        self.index = {node.id: position for position, node in enumerate(self.nodes)}
+        self.sources = [self.index[edge.source] for edge in self.edges]
+        self.targets = [self.index[edge.target] for edge in self.edges]
+        self.outgoing: list[list[int]] = [[] for _ in self.nodes]
+        self.incoming: list[list[int]] = [[] for _ in self.nodes]
+        for number, (source, target) in enumerate(zip(self.sources, self.targets, strict=True)):
+            self.outgoing[source].append(number)
+            self.incoming[target].append(number)
+        self.order = self._topological_order()
+        self.height = self._heights()
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @property
+    def acyclic(self) -> bool:
+        """Whether every node has a place in the topological order."""
+        return len(self.order) == len(self.nodes)
+
+    def _topological_order(self) -> list[int]:
+        """Kahn's algorithm; nodes on or behind a cycle are missing from the result."""
+        missing = [len(edges) for edges in self.incoming]
+        order = [node for node, count in enumerate(missing) if not count]
+        for node in order:
+            for edge in self.outgoing[node]:
+                target = self.targets[edge]
+                missing[target] -= 1
+                if not missing[target]:
+                    order.append(target)
+        return order
+
+    def _heights(self) -> list[int]:
+        height = [1] * len(self.nodes)
+        for node in reversed(self.order):
+            for edge in self.outgoing[node]:
+                height[node] = max(height[node], height[self.targets[edge]] + 1)
+        return height
+
+    def find_cycle(self) -> list[int]:
+        """The nodes of one cycle, in the direction of its edges; empty when there is none."""
+        stuck = set(range(len(self.nodes))).difference(self.order)
+        if not stuck:
+            return []
+        # Every stuck node has a stuck parent, so walking up must come back to a node seen before.
+        seen: dict[int, int] = {}
+        walk: list[int] = []
+        node = min(stuck)
+        while node not in seen:
+            seen[node] = len(walk)
+            walk.append(node)
+            node = next(source for edge in self.incoming[node] if (source := self.sources[edge]) in stuck)
+        return walk[seen[node] :][::-1]
+
+    def descendants(self, node: int) -> set[int]:
+        """All nodes that can be reached from `node`, without it."""
+        found: set[int] = set()
+        stack = [node]
+        while stack:
+            for edge in self.outgoing[stack.pop()]:
+                target = self.targets[edge]
+                if target not in found:
+                    found.add(target)
+                    stack.append(target)
+        return found

@@ -1,0 +1,255 @@
+"""Finds all that is wrong with a workflow definition at once, and compiles it when nothing is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from weftline_executor.errors import Fault, InvalidWorkflow
+from weftline_executor.graph.definition import (
+    DECORATION,
+    EdgeDef,
+    NodeDef,
+    RunConfig,
+    read_config,
+    read_edge,
+    read_node,
+)
+from weftline_executor.graph.topology import Graph
+
+MAX_FAULTS = 1000
+"""How many faults are reported at most; a last one says how many were left out."""
+
+MAX_CYCLES = 20
+MAX_REFERENCE_STEPS = 20_000_000
+
+
+class ConfigProblem(Protocol):
+    """A fault in a node's configuration; `path` is relative to its `data`."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+
+
+class NodeReference(Protocol):
+    """An expression at `path` (relative to `data`) that names a node."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def node_id(self) -> str: ...
+
+
+class NodeTypeRules(Protocol):
+    """What validation must know of a node type."""
+
+    def handles(self, data: Mapping[str, Any]) -> tuple[str, ...]: ...
+    def check(self, data: Mapping[str, Any]) -> Sequence[ConfigProblem]: ...
+    def references(self, data: Mapping[str, Any]) -> Sequence[NodeReference]: ...
+
+
+class NodeTypes(Protocol):
+    """The node types that exist."""
+
+    def get(self, name: str) -> NodeTypeRules | None: ...
+    def nearest(self, name: str) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a definition may be."""
+
+    max_nodes: int = 100_000
+    max_edges: int = 500_000
+    max_bytes: int = 16 << 20
+
+
+def compile_graph(definition: bytes | str, types: NodeTypes, limits: Limits) -> Graph:
+    """Gives the graph of a definition (JSON text: an object with `nodes`, `edges`, `config`).
+
+    Raises InvalidWorkflow with every fault, MAX_FAULTS at most.
+    """
+    faults: list[Fault] = []
+    graph = _Compilation(types, limits, faults).run(definition)
+    if faults:
+        if len(faults) > MAX_FAULTS:
+            left_out = len(faults) - MAX_FAULTS
+            faults[MAX_FAULTS:] = [Fault("", "too_many_faults", f"{left_out} more faults are not listed")]
+        raise InvalidWorkflow(faults)
+    if graph is None:
+        raise AssertionError("a definition without a graph has faults")
+    return graph
+
+
+class _Compilation:
+    """One walk from text to graph that gathers faults on its way."""
+
+    def __init__(self, types: NodeTypes, limits: Limits, faults: list[Fault]) -> None:
+        self._types = types
+        self._limits = limits
+        self._faults = faults
+
+    def run(self, definition: bytes | str) -> Graph | None:
+        raw = self._decode(definition)
+        if raw is None:
+            return None
+        for key in ("nodes", "edges"):
+            if not isinstance(raw.get(key, []), list):
+                self._fault(key, "wrong_type", f"{key} is an array")
+                return None
+        config = read_config(raw.get("config"), self._faults)
+        raw_nodes, raw_edges = raw.get("nodes", []), raw.get("edges", [])
+        for key, items, limit in (
+            ("nodes", raw_nodes, self._limits.max_nodes),
+            ("edges", raw_edges, self._limits.max_edges),
+        ):
+            if len(items) > limit:
+                self._fault(key, "too_many", f"{len(items)} {key} are more than the limit of {limit}")
+                return None
+        nodes, decoration = self._read_nodes(raw_nodes)
+        edges = self._read_edges(raw_edges, {node.id: node for node in nodes}, decoration)
+        if not nodes:
+            self._fault("nodes", "empty", "a workflow needs at least one node that runs")
+            return None
+        graph = Graph(nodes, edges, config)
+        self._check_cycles(nodes, edges, config)
+        self._check_types(graph)
+        return graph
+
+    def _fault(self, path: str, code: str, message: str, node_id: str = "") -> None:
+        self._faults.append(Fault(path, code, message, node_id))
+
+    def _decode(self, definition: bytes | str) -> dict[str, Any] | None:
+        if len(definition) > self._limits.max_bytes:
+            self._fault("", "too_large", f"the definition is larger than {self._limits.max_bytes} bytes")
+            return None
+        try:
+            raw = msgspec.json.decode(definition)
+        except RecursionError:
+            self._fault("", "too_deep", "the definition nests too deep")
+            return None
+        except (msgspec.DecodeError, UnicodeError) as error:
+            self._fault("", "invalid_json", f"the definition is not JSON: {error}")
+            return None
+        if not isinstance(raw, dict):
+            self._fault("", "wrong_type", "the definition is a JSON object with nodes, edges and config")
+            return None
+        return raw
+
+    def _read_nodes(self, raw_nodes: list[Any]) -> tuple[list[NodeDef], set[str]]:
+        nodes: list[NodeDef] = []
+        decoration: set[str] = set()
+        seen: dict[str, int] = {}
+        for at, raw in enumerate(raw_nodes):
+            if isinstance(raw, dict) and isinstance(raw.get("type"), str) and raw["type"] in DECORATION:
+                decoration.add(str(raw.get("id")))
+                continue
+            node = read_node(raw, at, self._faults)
+            if node is None:
+                continue
+            if node.id in seen:
+                first = seen[node.id]
+                self._fault(f"nodes[{at}].id", "duplicate_id", f"nodes[{first}] has the id {node.id!r} too", node.id)
+                continue
+            seen[node.id] = at
+            nodes.append(node)
+        return nodes, decoration
+
+    def _read_edges(self, raw_edges: list[Any], nodes: dict[str, NodeDef], decoration: set[str]) -> list[EdgeDef]:
+        edges: list[EdgeDef] = []
+        ids: dict[str, int] = {}
+        for at, raw in enumerate(raw_edges):
+            edge = read_edge(raw, at, self._faults)
+            if edge is None or edge.source in decoration or edge.target in decoration:
+                continue
+            edge_id = raw.get("id")
+            if isinstance(edge_id, str) and edge_id and ids.setdefault(edge_id, at) != at:
+                self._fault(f"edges[{at}].id", "duplicate_id", f"edges[{ids[edge_id]}] has the id {edge_id!r} too")
+            dangling = False
+            for key, end in (("source", edge.source), ("target", edge.target)):
+                if end not in nodes:
+                    self._fault(f"edges[{at}].{key}", "dangling_edge", f"there is no node with the id {end!r}")
+                    dangling = True
+            if not dangling:
+                edges.append(edge)
+        return edges
+
+    def _check_cycles(self, nodes: list[NodeDef], edges: list[EdgeDef], config: RunConfig) -> None:
+        for _ in range(MAX_CYCLES):
+            graph = Graph(nodes, edges, config)
+            cycle = graph.find_cycle()
+            if not cycle:
+                return
+            ids = [graph.nodes[node].id for node in cycle]
+            first = graph.nodes[cycle[0]]
+            path = " → ".join([*ids[:20], "…"] if len(ids) > 20 else [*ids, ids[0]])
+            self._fault(f"nodes[{first.at}]", "cycle", f"these nodes wait for one another: {path}", first.id)
+            gone = set(ids)
+            nodes = [node for node in nodes if node.id not in gone]
+            edges = [edge for edge in edges if edge.source not in gone and edge.target not in gone]
+
+    def _check_types(self, graph: Graph) -> None:
+        references: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        for position, node in enumerate(graph.nodes):
+            if not node.type:
+                continue
+            path = f"nodes[{node.at}]"
+            node_type = self._types.get(node.type)
+            if node_type is None:
+                nearest = self._types.nearest(node.type)
+                hint = f"; did you mean {nearest!r}?" if nearest else ""
+                message = f"there is no node type {node.type!r}{hint}"
+                self._fault(f"{path}.type", "unknown_node_type", message, node.id)
+                continue
+            problems = node_type.check(node.data)
+            for problem in problems:
+                self._fault(f"{path}.data.{problem.path}", problem.code, problem.message, node.id)
+            if problems:
+                continue
+            self._check_handles(graph, position, node_type)
+            for reference in node_type.references(node.data):
+                references[reference.node_id].append((position, reference.path))
+        if graph.acyclic:
+            self._check_references(graph, references)
+
+    def _check_handles(self, graph: Graph, position: int, node_type: NodeTypeRules) -> None:
+        node = graph.nodes[position]
+        handles = node_type.handles(node.data)
+        for number in graph.outgoing[position]:
+            edge = graph.edges[number]
+            if edge.source_handle and edge.source_handle not in handles:
+                self._fault(
+                    f"edges[{edge.at}].sourceHandle",
+                    "undeclared_handle",
+                    f"node {node.id!r} has no output handle {edge.source_handle!r}; it has {', '.join(handles)}",
+                    node.id,
+                )
+
+    def _check_references(self, graph: Graph, references: Mapping[str, list[tuple[int, str]]]) -> None:
+        steps = 0
+        for node_id, uses in references.items():
+            source = graph.index.get(node_id)
+            # A parent needs no search, and nearly all references are to a parent.
+            children = set() if source is None else {graph.targets[edge] for edge in graph.outgoing[source]}
+            far = [use for use in uses if use[0] not in children]
+            reachable = children
+            if far and source is not None and steps < MAX_REFERENCE_STEPS:
+                reachable = graph.descendants(source)
+                steps += len(reachable) + 1
+            for position, path in far:
+                if position in reachable:
+                    continue
+                node = graph.nodes[position]
+                code = "unknown_reference" if source is None else "not_an_ancestor"
+                why = "there is no such node" if source is None else "it is not upstream of this node"
+                self._fault(
+                    f"nodes[{node.at}].data.{path}", code, f"the expression names {node_id!r}, but {why}", node.id
+                )

@@ -1,0 +1,152 @@
+"""The events of a run, as they are kept in the log, and the telemetry that is not kept."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec import Raw, Struct
+
+from weftline_executor.model.states import LogLevel, PendingReason, RunState, SkipReason
+
+NO_JSON = Raw(b"")
+"""Stands for "no value" where an event may hold JSON text."""
+
+
+class _Durable(Struct, frozen=True, tag_field="type", omit_defaults=True, gc=False):
+    """What all durable events have: `seq` in the workflow's sequence, `at` in milliseconds since the Unix epoch."""
+
+    seq: int
+    at: int
+
+
+class RunStarted(_Durable, frozen=True, tag="workflow.start", omit_defaults=True, gc=False):
+    """A run began; `definition` is the workflow's JSON text as it was given."""
+
+    definition: Raw
+    total_nodes: int
+    by: str = ""
+
+
+class _StateChanged(_Durable, frozen=True, omit_defaults=True):
+    """The run is in `state` now; `in_flight` names the nodes still running."""
+
+    state: RunState
+    by: str = ""
+    in_flight: tuple[str, ...] = ()
+    mode: str = ""
+    reason: str = ""
+
+
+class RunPaused(_StateChanged, frozen=True, tag="workflow.pause", omit_defaults=True):
+    """The run is pausing or paused."""
+
+
+class RunResumed(_StateChanged, frozen=True, tag="workflow.resume", omit_defaults=True):
+    """The run goes on."""
+
+
+class RunStopping(_StateChanged, frozen=True, tag="workflow.stop", omit_defaults=True):
+    """The run is stopping."""
+
+
+class NodePending(_Durable, frozen=True, tag="node.pending", omit_defaults=True, gc=False):
+    """The node could run and waits, for `reason`."""
+
+    node: str
+    attempt: int
+    reason: PendingReason
+
+
+class NodeRunning(_Durable, frozen=True, tag="node.running", omit_defaults=True, gc=False):
+    """An attempt of the node began."""
+
+    node: str
+    attempt: int
+
+
+class NodeSucceeded(_Durable, frozen=True, tag="node.success", omit_defaults=True, gc=False):
+    """The attempt gave `output` (JSON text); `handle` is the output handle that fired, if the node branches."""
+
+    node: str
+    attempt: int
+    duration: int
+    output: Raw = NO_JSON
+    handle: str = ""
+
+
+class NodeFailed(_Durable, frozen=True, tag="node.error", omit_defaults=True, gc=False):
+    """The attempt failed: `error` is for a person, `code` for a program."""
+
+    node: str
+    attempt: int
+    duration: int
+    error: str
+    code: str
+
+
+class NodeSkipped(_Durable, frozen=True, tag="node.skipped", omit_defaults=True, gc=False):
+    """The node will not run, for `reason`."""
+
+    node: str
+    reason: SkipReason
+
+
+class LogWritten(_Durable, frozen=True, tag="execution.log", omit_defaults=True, gc=False):
+    """A log line of `node`, or of the run itself; `context` is a JSON object."""
+
+    level: LogLevel
+    message: str
+    node: str = ""
+    context: Raw = NO_JSON
+
+
+class RunCompleted(_Durable, frozen=True, tag="execution.complete", omit_defaults=True, gc=False):
+    """The run ended with `status` success or stopped, after `duration` ms; `outputs` is a JSON object by node id."""
+
+    status: RunState
+    duration: int
+    total_nodes: int
+    completed_nodes: int
+    failed_nodes: int
+    skipped_nodes: int
+    outputs: Raw
+
+
+class RunFailed(_Durable, frozen=True, tag="execution.error", omit_defaults=True, gc=False):
+    """The run failed; `details` is a JSON object."""
+
+    error: str
+    code: str
+    node: str = ""
+    details: Raw = NO_JSON
+
+
+NodeEvent: TypeAlias = NodePending | NodeRunning | NodeSucceeded | NodeFailed | NodeSkipped
+StateChange: TypeAlias = RunPaused | RunResumed | RunStopping
+Event: TypeAlias = RunStarted | StateChange | NodeEvent | LogWritten | RunCompleted | RunFailed
+
+
+class NodeProgressed(Struct, frozen=True, gc=False):
+    """Telemetry: the attempt is `progress` (0 to 1) far."""
+
+    at: int
+    node: str
+    attempt: int
+    progress: float
+
+
+class RunProgressed(Struct, frozen=True, gc=False):
+    """Telemetry: counters of the run, `progress` 0 to 1, `remaining` in ms or None when there is no basis."""
+
+    at: int
+    total_nodes: int
+    completed_nodes: int
+    failed_nodes: int
+    skipped_nodes: int
+    running_nodes: int
+    current_node: str
+    progress: float
+    remaining: int | None
+
+
+Telemetry: TypeAlias = NodeProgressed | RunProgressed

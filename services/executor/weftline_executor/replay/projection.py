@@ -1,0 +1,220 @@
+"""The state of one run as its events make it; pure: no clock, no I/O, the same events give the same state."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec import Raw
+
+from weftline_executor.errors import IllegalTransition
+from weftline_executor.model.events import (
+    NO_JSON,
+    Event,
+    LogWritten,
+    NodeFailed,
+    NodePending,
+    NodeRunning,
+    NodeSkipped,
+    NodeSucceeded,
+    RunCompleted,
+    RunFailed,
+    RunPaused,
+    RunResumed,
+    RunStarted,
+    RunStopping,
+    StateChange,
+)
+from weftline_executor.model.states import NodeStatus, RunState
+from weftline_executor.replay.transitions import NODE_TRANSITIONS, RUN_TRANSITIONS
+
+KEPT_LOGS = 200
+"""How many of the newest log lines a projection keeps for snapshots."""
+
+
+class NodeState:
+    """What is known of one node; times are ms since the Unix epoch, `first_started_at` is its first attempt's start."""
+
+    __slots__ = (
+        "attempt",
+        "code",
+        "duration",
+        "error",
+        "first_started_at",
+        "handle",
+        "output",
+        "progress",
+        "reason",
+        "started_at",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        self.status = NodeStatus.PENDING
+        self.attempt = 0
+        self.first_started_at: int | None = None
+        self.started_at: int | None = None
+        self.duration: int | None = None
+        self.error = ""
+        self.code = ""
+        self.reason = ""
+        self.handle = ""
+        self.output: Raw = NO_JSON
+        self.progress: float | None = None
+
+
+class RunProjection:
+    """The fold of a run's events.
+
+    `nodes` holds the nodes that some event named; every other node of the run is pending. Counters are kept as the
+    events come, so reading them costs nothing. `apply` raises IllegalTransition for an event that doesn't fit.
+    """
+
+    def __init__(self, workflow_id: str, run_id: str) -> None:
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.state = RunState.RUNNING
+        self.seq = 0
+        self.first_seq = 0
+        self.definition: Raw = NO_JSON
+        self.by = ""
+        self.reason = ""
+        self.started_at = 0
+        self.ended_at: int | None = None
+        self.total_nodes = 0
+        self.completed_nodes = 0
+        self.failed_nodes = 0
+        self.skipped_nodes = 0
+        self.running_nodes = 0
+        self.current_node = ""
+        self.nodes: dict[str, NodeState] = {}
+        self.logs: deque[LogWritten] = deque(maxlen=KEPT_LOGS)
+        self.failure: RunFailed | None = None
+        self.outputs: Raw = NO_JSON
+
+    @classmethod
+    def of(cls, workflow_id: str, run_id: str, events: Iterable[Event]) -> RunProjection:
+        """Folds all `events` of a run, from its first."""
+        projection = cls(workflow_id, run_id)
+        for event in events:
+            projection.apply(event)
+        return projection
+
+    def node(self, node_id: str) -> NodeState:
+        """The state of a node, made on first use."""
+        state = self.nodes.get(node_id)
+        if state is None:
+            state = self.nodes[node_id] = NodeState()
+        return state
+
+    def apply(self, event: Event) -> None:
+        """Takes the next event in."""
+        if self.seq and event.seq != self.seq + 1:
+            raise IllegalTransition(f"run {self.run_id}", f"at seq {self.seq}", f"seq {event.seq}")
+        _APPLY[type(event)](self, event)
+        self.seq = event.seq
+
+    def apply_progress(self, node_id: str, attempt: int, progress: float) -> None:
+        """Takes the newest progress of a running node's attempt in; an older attempt's is ignored."""
+        state = self.node(node_id)
+        if state.status is NodeStatus.RUNNING and state.attempt == attempt:
+            state.progress = progress
+
+    def in_flight(self) -> tuple[str, ...]:
+        """The ids of the running nodes."""
+        if not self.running_nodes:
+            return ()
+        return tuple(node_id for node_id, state in self.nodes.items() if state.status is NodeStatus.RUNNING)
+
+    def _started(self, event: RunStarted) -> None:
+        if self.seq:
+            raise IllegalTransition(f"run {self.run_id}", self.state, "workflow.start")
+        self.first_seq = event.seq
+        self.definition = event.definition
+        self.by = event.by
+        self.started_at = event.at
+        self.total_nodes = event.total_nodes
+
+    def _enter(self, state: RunState, event: Event) -> None:
+        if state not in RUN_TRANSITIONS.get((self.state, type(event)), ()):
+            raise IllegalTransition(f"run {self.run_id}", self.state, f"{type(event).__name__} to {state}")
+        self.state = state
+
+    def _changed(self, event: StateChange) -> None:
+        self._enter(event.state, event)
+        self.reason = event.reason
+
+    def _completed(self, event: RunCompleted) -> None:
+        self._enter(event.status, event)
+        self.ended_at = event.at
+        self.outputs = event.outputs
+
+    def _failed(self, event: RunFailed) -> None:
+        self._enter(RunState.ERROR, event)
+        self.ended_at = event.at
+        self.failure = event
+
+    def _transit(self, node_id: str, event: Event) -> NodeState:
+        state = self.node(node_id)
+        status = NODE_TRANSITIONS.get((state.status, type(event)))
+        if status is None or self.state.final:
+            raise IllegalTransition(f"node {node_id!r}", state.status, type(event).__name__)
+        if state.status is NodeStatus.RUNNING:
+            self.running_nodes -= 1
+            state.progress = None
+        state.status = status
+        return state
+
+    def _node_pending(self, event: NodePending) -> None:
+        state = self._transit(event.node, event)
+        state.attempt = event.attempt
+        state.reason = event.reason
+
+    def _node_running(self, event: NodeRunning) -> None:
+        state = self._transit(event.node, event)
+        state.attempt = event.attempt
+        state.reason = ""
+        state.started_at = event.at
+        if state.first_started_at is None:
+            state.first_started_at = event.at
+        self.running_nodes += 1
+        self.current_node = event.node
+
+    def _node_succeeded(self, event: NodeSucceeded) -> None:
+        state = self._transit(event.node, event)
+        state.duration = event.duration
+        state.output = event.output
+        state.handle = event.handle
+        self.completed_nodes += 1
+
+    def _node_failed(self, event: NodeFailed) -> None:
+        state = self._transit(event.node, event)
+        state.duration = event.duration
+        state.error = event.error
+        state.code = event.code
+        self.failed_nodes += 1
+
+    def _node_skipped(self, event: NodeSkipped) -> None:
+        state = self._transit(event.node, event)
+        state.reason = event.reason
+        self.skipped_nodes += 1
+
+    def _logged(self, event: LogWritten) -> None:
+        self.logs.append(event)
+
+
+_APPLY: dict[type[Event], Callable[[RunProjection, Any], None]] = {
+    RunStarted: RunProjection._started,
+    RunPaused: RunProjection._changed,
+    RunResumed: RunProjection._changed,
+    RunStopping: RunProjection._changed,
+    RunCompleted: RunProjection._completed,
+    RunFailed: RunProjection._failed,
+    NodePending: RunProjection._node_pending,
+    NodeRunning: RunProjection._node_running,
+    NodeSucceeded: RunProjection._node_succeeded,
+    NodeFailed: RunProjection._node_failed,
+    NodeSkipped: RunProjection._node_skipped,
+    LogWritten: RunProjection._logged,
+}

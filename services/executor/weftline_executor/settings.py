@@ -1,0 +1,76 @@
+"""The executor's configuration: environment variables, checked at start-up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from weftline_executor.errors import SettingInvalid
+
+PREFIX = "WEFTLINE_EXECUTOR_"
+
+
+class Settings(BaseSettings):
+    """All settings of the executor; the environment variable of each is `WEFTLINE_EXECUTOR_` and its name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    listen: str = Field("127.0.0.1:50051", description="Address of the gRPC server.")
+    metrics_listen: str = Field("127.0.0.1:9102", description="Address of the Prometheus endpoint.")
+    data_dir: Path = Field(Path(".weftline"), description="Directory of the event log; made if missing.")
+    store: Literal["sqlite", "memory"] = Field(
+        "sqlite", description="Where the event log is kept; `memory` forgets everything at exit."
+    )
+    nodes: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Python modules with node types to load, separated by commas."
+    )
+    concurrency: int = Field(256, ge=1, le=10_000, description="Nodes that may run at once, over all runs.")
+    max_runs: int = Field(10_000, ge=1, description="Runs that may be active at once.")
+    max_nodes: int = Field(100_000, ge=1, description="Nodes that one workflow may have.")
+    max_edges: int = Field(500_000, ge=1, description="Edges that one workflow may have.")
+    max_definition_bytes: int = Field(16 << 20, ge=1024, description="Size limit of one workflow definition, in bytes.")
+    max_output_bytes: int = Field(1 << 20, ge=64, description="Size limit of one node's output as JSON, in bytes.")
+    retention_days: float = Field(7.0, gt=0, description="Days after which the events of an ended run may be deleted.")
+    retention_runs: int = Field(100, ge=1, description="Ended runs that are kept of one workflow.")
+    retention_bytes: int = Field(
+        8 << 30, ge=1 << 20, description="Size of all events over which the oldest ended runs are deleted, in bytes."
+    )
+    heartbeat_seconds: float = Field(5.0, gt=0, le=60, description="Silence after which a watch gets a heartbeat.")
+    blocked_loop_seconds: float = Field(
+        5.0, gt=0, description="Time after which an async node that blocks its event loop is failed."
+    )
+    shutdown_seconds: float = Field(10.0, ge=0, le=300, description="Time for calls in flight at shutdown.")
+    secrets_dir: Path | None = Field(None, description="Directory of files with secrets, one a file, for nodes.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
+
+    @field_validator("nodes", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("listen", "metrics_listen")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65_535:
+            raise ValueError("expected HOST:PORT")
+        return value
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Reads the settings from the environment; `overrides` (by field name) come from the command line.
+
+    Raises SettingInvalid, naming every faulty environment variable.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{PREFIX}{'_'.join(str(part) for part in fault['loc'][:1]).upper()}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise SettingInvalid(faults) from None

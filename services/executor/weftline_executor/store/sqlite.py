@@ -1,0 +1,318 @@
+"""The event log in SQLite: the embedded default; write-ahead log, full sync, one transaction for all that is waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from weftline_executor.errors import StaleWriter, StoreLocked, StoreUnavailable, StoreUnusable
+from weftline_executor.model.events import Event
+from weftline_executor.model.records import Batch, CommandRecord, Head, Retention, RunRecord
+from weftline_executor.model.states import RunState
+from weftline_executor.store import queries
+from weftline_executor.store.batches import cut, run_change, started
+
+SCHEMA_VERSION = 1
+FILE_NAME = "events.sqlite3"
+LOCK_NAME = "lock"
+MAX_CACHED_KEYS = 100_000
+PAGE_BYTES = 4 << 20
+"""How many bytes of events one read gives at most, over its first batch."""
+
+_T = TypeVar("_T")
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(tuple[Event, ...])
+
+
+class SqliteStore:
+    """The Store port over one SQLite file in `directory`, which is made if missing and locked while open.
+
+    Writes happen in one thread and reads in another, so that neither blocks the event loop nor each other.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="weftline-store-writer")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="weftline-store-reader")
+        self._write_connection: sqlite3.Connection | None = None
+        self._read_connection: sqlite3.Connection | None = None
+        self._lock: int | None = None
+        self._epoch = ""
+        self._last_commit = 0
+        self._workflow_keys: dict[str, int] = {}
+        self._run_keys: dict[str, int] = {}
+
+    @property
+    def epoch(self) -> str:
+        """See Store."""
+        return self._epoch
+
+    @property
+    def last_commit(self) -> int:
+        """See Store."""
+        return self._last_commit
+
+    async def open(self) -> None:
+        """See Store."""
+        await self._in(self._writer, self._open)
+
+    async def close(self) -> None:
+        """See Store."""
+        await self._in(self._reader, self._close_reader)
+        await self._in(self._writer, self._close_writer)
+        self._reader.shutdown(wait=False)
+        self._writer.shutdown(wait=False)
+
+    async def append(self, batches: Sequence[Batch]) -> list[Batch]:
+        """See Store."""
+        return await self._in(self._writer, lambda: self._append(batches))
+
+    async def read(self, workflow_id: str, after_seq: int, limit: int = 64) -> list[Batch]:
+        """See Store."""
+        batches = await self._in(self._reader, lambda: self._read(queries.READ, (workflow_id, after_seq, limit)))
+        return [cut(batch, after_seq) for batch in batches]
+
+    async def read_all(self, after_commit: int, limit: int = 64) -> list[Batch]:
+        """See Store."""
+        return await self._in(self._reader, lambda: self._read(queries.READ_ALL, (after_commit, limit)))
+
+    async def compacted_commit(self) -> int:
+        """See Store."""
+        rows = await self._query(queries.META, ("compacted_commit",))
+        return int(rows[0][0]) if rows else 0
+
+    async def head(self, workflow_id: str) -> Head:
+        """See Store."""
+        rows = await self._query(queries.HEAD, (workflow_id,))
+        return Head(*rows[0]) if rows else Head(0, 1)
+
+    async def newest_run(self, workflow_id: str) -> RunRecord | None:
+        """See Store."""
+        runs = await self.runs(workflow_id, None, 1)
+        return runs[0] if runs else None
+
+    async def runs(self, workflow_id: str, before_seq: int | None, limit: int) -> list[RunRecord]:
+        """See Store."""
+        bound = before_seq if before_seq is not None else 1 << 62
+        return [_run(row) for row in await self._query(queries.RUNS, (workflow_id, bound, limit))]
+
+    async def workflows(
+        self, states: frozenset[RunState], id_prefix: str, before: tuple[int, str] | None, limit: int
+    ) -> list[RunRecord]:
+        """See Store."""
+        started_at, run_id = before or (1 << 62, "")
+        wanted = msgspec.json.encode(sorted(states)).decode()
+        parameters = (started_at, run_id, id_prefix, len(states), wanted, limit)
+        return [_run(row) for row in await self._query(queries.WORKFLOWS, parameters)]
+
+    async def active_runs(self) -> list[RunRecord]:
+        """See Store."""
+        return [_run(row) for row in await self._query(queries.ACTIVE_RUNS, ())]
+
+    async def find_command(self, workflow_id: str, command_id: str) -> CommandRecord | None:
+        """See Store."""
+        rows = await self._query(queries.FIND_COMMAND, (workflow_id, command_id))
+        return CommandRecord(*rows[0]) if rows else None
+
+    async def retain(self, retention: Retention, now: int) -> int:
+        """See Store."""
+        return await self._in(self._writer, lambda: self._retain(retention, now))
+
+    async def _in(self, executor: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, work)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the event log in {self._directory} fails: {error}") from error
+
+    async def _query(self, statement: str, parameters: Sequence[object]) -> list[Any]:
+        return await self._in(self._reader, lambda: self._reading().execute(statement, parameters).fetchall())
+
+    def _open(self) -> None:
+        path = self._directory / FILE_NAME
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            self._write_connection = _connect(path)
+            self._migrate(self._write_connection)
+        except OSError as error:
+            raise StoreUnusable(
+                f"data directory {self._directory} can't be used: {error.strerror} (WEFTLINE_EXECUTOR_DATA_DIR)"
+            ) from error
+        except sqlite3.Error as error:
+            raise StoreUnusable(
+                f"{path} is not a usable event log: {error}; restore it from a backup, or move it away to begin anew"
+            ) from error
+        connection = self._write_connection
+        self._epoch = connection.execute(queries.META, ("epoch",)).fetchone()[0]
+        newest = connection.execute(queries.LAST_COMMIT).fetchone()[0]
+        compacted = connection.execute(queries.META, ("compacted_commit",)).fetchone()
+        self._last_commit = max(newest or 0, int(compacted[0]) if compacted else 0)
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self._directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            self._lock = None
+            raise StoreLocked(str(self._directory)) from None
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise StoreUnusable(
+                f"{self._directory / FILE_NAME} has format {version}; this version reads up to {SCHEMA_VERSION}"
+            )
+        if version == 0:
+            schema = files("weftline_executor.store").joinpath("schema.sql").read_text("utf-8")
+            epoch = uuid.uuid4().hex[:16]
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {schema} INSERT INTO meta VALUES ('epoch', '{epoch}'); "
+                f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+
+    def _close_reader(self) -> None:
+        if self._read_connection is not None:
+            self._read_connection.close()
+            self._read_connection = None
+
+    def _close_writer(self) -> None:
+        if self._write_connection is not None:
+            self._write_connection.close()
+            self._write_connection = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _reading(self) -> sqlite3.Connection:
+        if self._read_connection is None:
+            self._read_connection = _connect(self._directory / FILE_NAME)
+            self._read_connection.execute("PRAGMA query_only = ON")
+        return self._read_connection
+
+    def _writing(self) -> sqlite3.Connection:
+        if self._write_connection is None:
+            raise StoreUnavailable("the event log is closed")
+        return self._write_connection
+
+    def _append(self, batches: Sequence[Batch]) -> list[Batch]:
+        connection = self._writing()
+        commit = self._last_commit
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            stored = []
+            for batch in batches:
+                commit += 1
+                self._insert(connection, batch, commit)
+                stored.append(replace(batch, commit=commit, commands=()))
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._workflow_keys.clear()
+            self._run_keys.clear()
+            raise
+        self._last_commit = commit
+        return stored
+
+    def _insert(self, connection: sqlite3.Connection, batch: Batch, commit: int) -> None:
+        workflow = self._workflow_key(connection, batch.workflow_id)
+        moved = connection.execute(queries.MOVE_HEAD, (batch.last_seq, workflow, batch.first_seq - 1))
+        if moved.rowcount != 1:
+            raise StaleWriter(batch.workflow_id, batch.first_seq - 1)
+        start = started(batch)
+        if start is not None:
+            row = (batch.run_id, workflow, RunState.RUNNING, start.seq, start.at, start.total_nodes)
+            connection.execute(queries.INSERT_RUN, row)
+        run = self._run_key(connection, batch.run_id)
+        body = _encoder.encode(batch.events)
+        connection.execute(queries.INSERT_CHUNK, (commit, workflow, run, batch.last_seq, body))
+        change = run_change(batch)
+        if change is not None:
+            connection.execute(queries.UPDATE_RUN, (change.state, change.ended_at, run))
+            if change.ended_at is not None:
+                self._run_keys.pop(batch.run_id, None)
+        for command in batch.commands:
+            connection.execute(queries.INSERT_COMMAND, (workflow, command.id, command.name, run, command.seq))
+
+    def _workflow_key(self, connection: sqlite3.Connection, workflow_id: str) -> int:
+        key = self._workflow_keys.get(workflow_id)
+        if key is None:
+            connection.execute(queries.INSERT_WORKFLOW, (workflow_id,))
+            key = connection.execute(queries.WORKFLOW_KEY, (workflow_id,)).fetchone()[0]
+            if len(self._workflow_keys) >= MAX_CACHED_KEYS:
+                self._workflow_keys.clear()
+            self._workflow_keys[workflow_id] = key
+        return int(key)
+
+    def _run_key(self, connection: sqlite3.Connection, run_id: str) -> int:
+        key = self._run_keys.get(run_id)
+        if key is None:
+            key = self._run_keys[run_id] = connection.execute(queries.RUN_KEY, (run_id,)).fetchone()[0]
+        return int(key)
+
+    def _read(self, statement: str, parameters: Sequence[object]) -> list[Batch]:
+        batches: list[Batch] = []
+        size = 0
+        for workflow_id, run_id, commit, body in self._reading().execute(statement, parameters):
+            size += len(body)
+            if batches and size > PAGE_BYTES:
+                break
+            batches.append(Batch(workflow_id, run_id, _decoder.decode(body), commit=commit))
+        return batches
+
+    def _retain(self, retention: Retention, now: int) -> int:
+        connection = self._writing()
+        doomed = connection.execute(queries.EXPIRED, (now - retention.max_age_ms, retention.max_runs)).fetchall()
+        deleted = self._delete(connection, [row[0] for row in doomed])
+        while _used_bytes(connection) > retention.max_bytes:
+            oldest = connection.execute(queries.OLDEST_ENDED).fetchall()
+            if not oldest:
+                break
+            deleted += self._delete(connection, [row[0] for row in oldest])
+        return deleted
+
+    def _delete(self, connection: sqlite3.Connection, runs: list[int]) -> int:
+        if not runs:
+            return 0
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for run in runs:
+                for statement in queries.DELETE_RUN:
+                    connection.execute(statement, {"run": run})
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return len(runs)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _used_bytes(connection: sqlite3.Connection) -> int:
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    size = connection.execute("PRAGMA page_size").fetchone()[0]
+    return int((pages - free) * size)
+
+
+def _run(row: tuple[Any, ...]) -> RunRecord:
+    workflow_id, run_id, state, *rest = row
+    return RunRecord(workflow_id, run_id, RunState(state), *rest)
