@@ -1,7 +1,7 @@
 """Expressions in a node's configuration: `{{ ... }}` over the outputs of nodes, the inputs and the run's parameters."""
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,10 +18,13 @@ from weftline_executor.nodes.scope import Scope
 from weftline_executor.nodes.values import Budget, plain, text
 
 MAX_SOURCE = 8 * 1024
+MAX_DEPTH = 80
 ROOTS = ("nodes", "inputs", "params")
 
 _SANDBOX = Sandbox()
 _RESULT = "result"
+
+Parse = Callable[[str], list[str | ast.Expr]]
 
 
 def is_template(source: str) -> bool:
@@ -29,19 +32,20 @@ def is_template(source: str) -> bool:
     return "{{" in source or "{%" in source
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Template:
-    """A compiled string: `parts` are literal texts and, where it is None, the next of the expressions.
+    """A checked string: `parts` are literal texts and, where it is None, the next of the expressions.
 
     `whole` says that the string is exactly one expression, whose value keeps its type. `node_ids` are the nodes that
-    the expressions read.
+    the expressions read. The code is made at the first use, because that takes three times as long as the checks.
     """
 
     source: str
     parts: tuple[str | None, ...]
     whole: bool
     node_ids: tuple[str, ...]
-    _code: JinjaTemplate
+    _parse: Parse
+    _code: JinjaTemplate | None = None
 
     def render(self, scope: Scope) -> object:
         """Give the value of a whole expression, else the text; raises `ExpressionFailed`."""
@@ -57,8 +61,13 @@ class Template:
             raise ExpressionFailed(str(error) or type(error).__name__, self.source) from error
 
     def _evaluate(self, scope: Scope) -> list[object]:
-        context = self._code.new_context({**scope.variables(), BUDGET_NAME: Budget()})
-        for _ in self._code.root_render_func(context):
+        code = self._code
+        if code is None:
+            expressions = [piece for piece in self._parse(self.source) if not isinstance(piece, str)]
+            assign = ast.Assign(ast.Name(_RESULT, "store"), ast.List(expressions), lineno=1)
+            self._code = code = _SANDBOX.from_string(ast.Template([assign], lineno=1))
+        context = code.new_context({**scope.variables(), BUDGET_NAME: Budget()})
+        for _ in code.root_render_func(context):
             pass
         values: list[object] = context.vars[_RESULT]
         return values
@@ -88,26 +97,23 @@ def compile_bare(source: str) -> Template:
     return _compile(source, _parse_bare)
 
 
-def _compile(source: str, parse: Callable[[str], list[str | ast.Expr]]) -> Template:
+def _compile(source: str, parse: Parse) -> Template:
     if len(source) > MAX_SOURCE:
         raise ExpressionFailed(f"it is longer than {MAX_SOURCE} characters", source)
     try:
         pieces = parse(source)
-        expressions = [_Rewriter().visit(piece) for piece in pieces if not isinstance(piece, str)]
-        node_ids = tuple(dict.fromkeys(id_ for expr in expressions for id_ in _inspect(expr)))
-        assign = ast.Assign(ast.Name(_RESULT, "store"), ast.List(expressions), lineno=1)
-        code = _SANDBOX.from_string(ast.Template([assign], lineno=1))
+        found = [node_id for piece in pieces if not isinstance(piece, str) for node_id in _inspect(piece)]
     except _Refused as refused:
         raise ExpressionFailed(str(refused), source) from None
     except TemplateError as error:
         reason = (error.message or "it is not an expression").replace("'end of print statement'", "'}}'")
         raise ExpressionFailed(reason, source) from None
-    except (RecursionError, MemoryError):
+    except RecursionError:
         raise ExpressionFailed("it is nested too deeply", source) from None
-    except (SyntaxError, ValueError) as error:
+    except ValueError as error:
         raise ExpressionFailed(f"it is not an expression ({error})", source) from None
     parts = tuple(piece if isinstance(piece, str) else None for piece in pieces)
-    return Template(source, parts, parts == (None,), node_ids, code)
+    return Template(source, parts, parts == (None,), tuple(dict.fromkeys(found)), parse)
 
 
 def _parse_text(source: str) -> list[str | ast.Expr]:
@@ -115,7 +121,9 @@ def _parse_text(source: str) -> list[str | ast.Expr]:
     for statement in _SANDBOX.parse(source).body:
         if not isinstance(statement, ast.Output):
             raise _Refused("only expressions ({{ ... }}) are available")
-        pieces += [piece.data if isinstance(piece, ast.TemplateData) else piece for piece in statement.nodes]
+        pieces += [
+            piece.data if isinstance(piece, ast.TemplateData) else _rewritten(piece) for piece in statement.nodes
+        ]
     return pieces
 
 
@@ -124,7 +132,7 @@ def _parse_bare(source: str) -> list[str | ast.Expr]:
     expression = parser.parse_expression()
     if not parser.stream.eos:
         raise _Refused("there is more after the end of the expression")
-    return [expression]
+    return [_rewritten(expression)]
 
 
 class _Refused(Exception):
@@ -151,6 +159,11 @@ class _Rewriter(NodeTransformer):
         return _filter(node.node, SLICE, *(ast.Const(None, lineno=node.lineno) if end is None else end for end in ends))
 
 
+def _rewritten(expression: ast.Expr) -> ast.Expr:
+    rewritten: ast.Expr = _Rewriter().visit(expression)
+    return rewritten
+
+
 def _filter(operand: ast.Expr, name: str, *args: ast.Expr) -> ast.Filter:
     return ast.Filter(operand, name, list(args), [], None, None, lineno=operand.lineno)
 
@@ -160,7 +173,7 @@ def _inspect(expression: ast.Expr) -> Iterable[str]:
     owners: set[int] = set()
     names: list[ast.Name] = []
     found: list[str] = []
-    for node in (expression, *expression.find_all(ast.Node)):
+    for node in _walk(expression):
         if isinstance(node, ast.Getattr | ast.Getitem) and _is_nodes(node.node):
             owners.add(id(node.node))
             found.append(_node_id(node))
@@ -170,11 +183,29 @@ def _inspect(expression: ast.Expr) -> Iterable[str]:
             raise _Refused("the operator ** is not available")
         if isinstance(node, ast.Call):
             _check_call(node)
+        if isinstance(node, ast.Filter):
+            _check_known("filter", node.name, _SANDBOX.filters)
+        if isinstance(node, ast.Test):
+            _check_known("test", node.name, _SANDBOX.tests)
         if isinstance(node, ast.Name):
             names.append(node)
     for name in names:
         _check_name(name, id(name) in owners)
     return found
+
+
+def _walk(node: ast.Node, depth: int = 1) -> Iterator[ast.Node]:
+    if depth > MAX_DEPTH:
+        raise _Refused("it is nested too deeply")
+    yield node
+    for child in node.iter_child_nodes():
+        yield from _walk(child, depth + 1)
+
+
+def _check_known(kind: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        raise _Refused(f"there is no {kind} {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
 
 def _is_nodes(node: ast.Node) -> bool:

@@ -152,7 +152,10 @@ def test_a_value_that_cannot_be_had_is_explained(source: str, reason: str) -> No
         ("{{ nodes | length }}", "nodes is not a value by itself"),
         ("{{ params.n + }}", "unexpected '}}'"),
         ("{{ params.n", "unexpected end of template"),
-        ("{{ params.n | nope }}", "No filter named 'nope'"),
+        ("{{ params.n | nope }}", "there is no filter 'nope'"),
+        ("{{ params.n | uper }}", "did you mean 'upper'?"),
+        ("{{ params.n is nice }}", "there is no test 'nice'"),
+        ("{{ 1" + " + 1" * 100 + " }}", "nested too deeply"),
         ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "nested too deeply"),
         ("{{ '" + "x" * MAX_SOURCE + "' }}", f"longer than {MAX_SOURCE}"),
     ],
@@ -209,7 +212,7 @@ BLOW_UPS = [
     "{{ 'x' * 1000000 * 1000000 }}",
     "{{ [0] * 1000000000 }}",
     "{{ 9 ** 999999999 }}",
-    "{{ " + " * ".join(["999999999999"] * 300) + " }}",
+    "{{ " + " * ".join(["999999999999"] * 70) + " }}",
     "{{ '%1000000000d' % 5 }}",
     "{{ '{:1000000000}'.format(1) }}",
     "{{ 'x'.ljust(1000000000) }}",
@@ -234,8 +237,8 @@ BLOW_UPS = [
     "{{ nodes.a.output.big | list | select('in', nodes.a.output.big | list) | list | length }}",
     "{{ [" + ", ".join(["nodes.a.output.big[1:]"] * 300) + "] | length }}",
     "{{ [" + ", ".join(["nodes.a.output.big.split('z')"] * 250) + "] | length }}",
-    "{{ nodes.a.output.big | list" + " | map('length') | map('d')" * 250 + " | list | length }}",
-    "{{ nodes.a.output.big | list" + " | reject('none')" * 400 + " | list | length }}",
+    "{{ nodes.a.output.big | list" + " | map('length') | map('d')" * 30 + " | list | length }}",
+    "{{ nodes.a.output.big | list" + " | reject('none')" * 60 + " | list | length }}",
     "{{ [" + ", ".join(["nodes.a.output.big | list | min"] * 200) + "] }}",
     "{{ [[1], [2]] | sum([]) }}",
     "{{ 1.5 | round(1000000000) }}",
@@ -247,8 +250,9 @@ BLOW_UPS = [
 
 @pytest.mark.parametrize("source", BLOW_UPS)
 def test_nothing_small_becomes_something_huge(source: str) -> None:
-    assert len(source) <= MAX_SOURCE
-    assert refusal(source).code == "bad_expression"
+    reason = refusal(source).reason
+    assert "longer than" not in reason
+    assert "nested" not in reason
 
 
 def test_a_bare_expression_needs_no_braces() -> None:

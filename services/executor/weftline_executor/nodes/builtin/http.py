@@ -156,9 +156,10 @@ def _text(response: aiohttp.ClientResponse, content: bytes) -> str:
 
 
 def _failure(target: URL, error: Exception) -> NodeFailed:
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(cause, OutsideFence):
-        return NodeFailed(f"{_shown(target)} may not be asked: {cause}", "http_forbidden")
+    # What stops a request on its way is wrapped by aiohttp.
+    for cause in (error, error.__cause__, getattr(error, "os_error", None)):
+        if isinstance(cause, OutsideFence):
+            return NodeFailed(f"{_shown(target)} may not be asked: {cause}", "http_forbidden")
     if isinstance(error, aiohttp.TooManyRedirects):
         return NodeFailed(f"{_shown(target)} redirects more than {MAX_REDIRECTS} times", "http_failed")
     # The whole text of this one holds the address with its query.
