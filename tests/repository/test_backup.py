@@ -76,6 +76,7 @@ async def look_again(
         service = workflow_service_pb2_grpc.WorkflowServiceStub(channel)
         request = workflow_service_pb2.WatchEventsRequest(
             workflow_id="w",
+            start_from=workflow_service_pb2.WATCH_FROM_CURSOR,
             cursor=workflow_service_pb2.Cursor(epoch=old.epoch, seq=old.seq),
             until_head=True,
         )
