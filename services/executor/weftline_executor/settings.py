@@ -44,10 +44,16 @@ class Settings(BaseSettings):
     )
     shutdown_seconds: float = Field(10.0, ge=0, le=300, description="Time for calls in flight at shutdown.")
     secrets_dir: Path | None = Field(None, description="Directory of files with secrets, one a file, for nodes.")
+    http_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Only hosts that `http.request` may reach, separated by commas; `*.example.org` is a pattern."
+    )
+    http_allow_private: bool = Field(
+        False, description="Whether `http.request` may reach loopback and private addresses."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
 
-    @field_validator("nodes", mode="before")
+    @field_validator("nodes", "http_allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

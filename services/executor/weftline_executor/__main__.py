@@ -1,0 +1,167 @@
+"""Starts the executor as a process and ends it cleanly on SIGTERM and SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import NoReturn
+from wsgiref.simple_server import WSGIServer
+
+import uvloop
+from prometheus_client import start_http_server
+
+from weftline_executor import __version__
+from weftline_executor.api import ApiServer
+from weftline_executor.engine import Engine, EngineConfig
+from weftline_executor.errors import ExecutorError, SettingInvalid
+from weftline_executor.graph import Limits
+from weftline_executor.metrics import Metrics
+from weftline_executor.model.records import Retention
+from weftline_executor.nodes import HttpFence, NodeTypeError, Registry, Secrets
+from weftline_executor.settings import Settings, load_settings
+from weftline_executor.store import MemoryStore, SqliteStore, Store
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+DAY_MS = 86_400_000
+_log = logging.getLogger("weftline_executor")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the executor until it is told to end; exits with 1 when it can't start, 2 when it is configured wrongly."""
+    options = _parse(arguments)
+    try:
+        settings = load_settings(**vars(options))
+        registry = _load_registry(settings)
+    except (SettingInvalid, NodeTypeError) as error:
+        _fail(str(error), EXIT_USAGE)
+    _set_up_logging(settings)
+    try:
+        uvloop.run(_serve(settings, registry))
+    except (ExecutorError, OSError) as error:
+        _fail(str(error), EXIT_FAILED)
+    # Threads of nodes that never return must not keep the process.
+    logging.shutdown()
+    os._exit(0)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def _serve(settings: Settings, registry: Registry) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stopping.set)
+    store: Store = SqliteStore(settings.data_dir) if settings.store == "sqlite" else MemoryStore()
+    await store.open()
+    metrics = Metrics()
+    engine = Engine(store, registry, Secrets(directory=settings.secrets_dir), metrics, _config(settings), _now)
+    server = ApiServer(engine, registry, settings, metrics, _now)
+    _bind(server, settings)
+    metrics_server = _serve_metrics(settings, metrics)
+    await engine.start()
+    await server.start()
+    _log.info("serving gRPC on %s, metrics on %s", settings.listen, settings.metrics_listen)
+    await stopping.wait()
+    _log.info("stopping")
+    await server.stop()
+    await engine.close()
+    await store.close()
+    metrics_server.shutdown()
+
+
+def _config(settings: Settings) -> EngineConfig:
+    return EngineConfig(
+        concurrency=settings.concurrency,
+        max_runs=settings.max_runs,
+        max_output_bytes=settings.max_output_bytes,
+        blocked_loop_seconds=settings.blocked_loop_seconds,
+        limits=Limits(settings.max_nodes, settings.max_edges, settings.max_definition_bytes),
+        retention=Retention(round(settings.retention_days * DAY_MS), settings.retention_runs, settings.retention_bytes),
+    )
+
+
+def _load_registry(settings: Settings) -> Registry:
+    fence = HttpFence(frozenset(settings.http_allowed_hosts), settings.http_allow_private)
+    registry = Registry.with_builtins(fence)
+    registry.load_entry_points()
+    # Like `python -m`, so that a module beside the workflow is found.
+    sys.path.insert(0, "")
+    for module in settings.nodes:
+        registry.load_module(module)
+    return registry
+
+
+def _bind(server: ApiServer, settings: Settings) -> None:
+    try:
+        server.bind()
+    except OSError as error:
+        raise OSError(
+            f"address {settings.listen} can't be used, is it taken? (WEFTLINE_EXECUTOR_LISTEN or --listen)"
+        ) from error
+
+
+def _serve_metrics(settings: Settings, metrics: Metrics) -> WSGIServer:
+    host, _, port = settings.metrics_listen.rpartition(":")
+    try:
+        server, _ = start_http_server(int(port), host, metrics.registry)
+    except OSError as error:
+        raise OSError(
+            f"address {settings.metrics_listen} can't be used: {error.strerror} "
+            "(WEFTLINE_EXECUTOR_METRICS_LISTEN or --metrics-listen)"
+        ) from error
+    return server
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="weftline-executor",
+        description="Runs workflow graphs and streams what happens over gRPC.",
+        epilog="All other settings are environment variables; see the README.",
+    )
+    parser.add_argument("--version", action="version", version=f"weftline-executor {__version__}")
+    parser.add_argument("--listen", metavar="HOST:PORT", help="address of the gRPC server (127.0.0.1:50051)")
+    parser.add_argument("--metrics-listen", metavar="HOST:PORT", help="address of the metrics (127.0.0.1:9102)")
+    parser.add_argument("--data-dir", metavar="DIR", help="directory of the event log (.weftline)")
+    parser.add_argument("--nodes", action="append", metavar="MODULE", help="load node types from a module; repeatable")
+    return parser.parse_args(arguments)
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def _set_up_logging(settings: Settings) -> None:
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(asctime)s %(levelname)-8s %(name)s: %(message)s")
+    handler.setFormatter(_JsonFormatter() if settings.log_format == "json" else text)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    print(f"weftline-executor: {message}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()

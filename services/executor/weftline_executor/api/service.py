@@ -1,0 +1,276 @@
+"""WorkflowService: takes requests apart, asks the engine, and puts answers together."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+import grpc
+import msgspec
+from grpc.aio import ServicerContext
+
+from weftline.v1 import workflow_service_pb2 as pb
+from weftline.v1.workflow_service_pb2_grpc import WorkflowServiceServicer
+from weftline_executor.api import requests
+from weftline_executor.api.snapshots import Snapshots
+from weftline_executor.api.status import abort
+from weftline_executor.api.translate import RUN_STATES, RUN_STATES_BACK, run_summary
+from weftline_executor.api.watch import Watches
+from weftline_executor.engine import CommandResult, Engine
+from weftline_executor.engine.ids import new_run_id
+from weftline_executor.errors import ExecutorError, InvalidArgument, InvalidWorkflow, Unsupported, WorkflowNotFound
+from weftline_executor.metrics import Metrics
+from weftline_executor.nodes import NodeType
+
+MAX_COMMAND_ID = 128
+MAX_BY = 256
+MAX_REASON = 1024
+
+_log = logging.getLogger(__name__)
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+_Method = Callable[[Any, _Request, ServicerContext[Any, Any]], Awaitable[_Response]]
+
+
+def _answering(method: _Method[_Request, _Response]) -> _Method[_Request, _Response]:
+    """Lets a method raise the executor's errors, which become statuses here."""
+
+    @functools.wraps(method)
+    async def answer(self: Any, request: _Request, context: ServicerContext[Any, Any]) -> _Response:
+        try:
+            return await method(self, request, context)
+        except ExecutorError as error:
+            await abort(context, error)
+
+    return answer
+
+
+class WorkflowService(WorkflowServiceServicer):
+    """The servicer; `now` gives milliseconds since the Unix epoch."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        snapshots: Snapshots,
+        watches: Watches,
+        node_types: Iterable[NodeType],
+        metrics: Metrics,
+        now: Callable[[], int],
+    ) -> None:
+        self._engine = engine
+        self._snapshots = snapshots
+        self._watches = watches
+        self._node_types = node_types
+        self._metrics = metrics
+        self._now = now
+
+    @_answering
+    async def StartWorkflow(
+        self, request: pb.StartWorkflowRequest, context: ServicerContext[Any, Any]
+    ) -> pb.StartWorkflowResponse:
+        """See the contract."""
+        workflow_id = request.workflow_id or new_run_id(self._now())
+        requests.check_id("workflow_id", workflow_id)
+        _check_command(request)
+        start = self._engine.start_workflow(
+            workflow_id, request.definition_json.encode(), by=request.by, command_id=request.command_id
+        )
+        result = await self._counted("start", start)
+        return pb.StartWorkflowResponse(result=self._result(result), attached=result.attached)
+
+    @_answering
+    async def PauseWorkflow(
+        self, request: pb.PauseWorkflowRequest, context: ServicerContext[Any, Any]
+    ) -> pb.PauseWorkflowResponse:
+        """See the contract."""
+        _check_command(request)
+        if request.mode == pb.PAUSE_MODE_IMMEDIATE:
+            raise Unsupported("this version pauses by draining only: PAUSE_MODE_DRAIN")
+        pause = self._engine.pause(
+            request.workflow_id, by=request.by, reason=request.reason, command_id=request.command_id
+        )
+        return pb.PauseWorkflowResponse(result=self._result(await self._counted("pause", pause)))
+
+    @_answering
+    async def ResumeWorkflow(
+        self, request: pb.ResumeWorkflowRequest, context: ServicerContext[Any, Any]
+    ) -> pb.ResumeWorkflowResponse:
+        """See the contract."""
+        _check_command(request)
+        resume = self._engine.resume(
+            request.workflow_id, by=request.by, reason=request.reason, command_id=request.command_id
+        )
+        return pb.ResumeWorkflowResponse(result=self._result(await self._counted("resume", resume)))
+
+    @_answering
+    async def StopWorkflow(
+        self, request: pb.StopWorkflowRequest, context: ServicerContext[Any, Any]
+    ) -> pb.StopWorkflowResponse:
+        """See the contract."""
+        _check_command(request)
+        grace = request.grace_ms if request.HasField("grace_ms") else requests.DEFAULT_GRACE_MS
+        if not 0 <= grace <= requests.MAX_GRACE_MS:
+            raise InvalidArgument("grace_ms", f"expected 0 to {requests.MAX_GRACE_MS}, got {grace}")
+        stop = self._engine.stop(
+            request.workflow_id,
+            by=request.by,
+            reason=request.reason,
+            command_id=request.command_id,
+            grace_ms=None if request.mode == pb.STOP_MODE_TERMINATE else grace,
+        )
+        return pb.StopWorkflowResponse(result=self._result(await self._counted("stop", stop)))
+
+    @_answering
+    async def RetryWorkflow(
+        self, request: pb.RetryWorkflowRequest, context: ServicerContext[Any, Any]
+    ) -> pb.RetryWorkflowResponse:
+        """See the contract."""
+        raise Unsupported("this version can't retry a run; start the workflow again")
+
+    @_answering
+    async def CompleteNode(
+        self, request: pb.CompleteNodeRequest, context: ServicerContext[Any, Any]
+    ) -> pb.CompleteNodeResponse:
+        """See the contract."""
+        raise Unsupported("this version has no nodes that wait for a person")
+
+    @_answering
+    async def GetWorkflow(
+        self, request: pb.GetWorkflowRequest, context: ServicerContext[Any, Any]
+    ) -> pb.GetWorkflowResponse:
+        """See the contract."""
+        requests.check_id("workflow_id", request.workflow_id)
+        return pb.GetWorkflowResponse(snapshot=await self._snapshots.of(request.workflow_id))
+
+    @_answering
+    async def ListWorkflows(
+        self, request: pb.ListWorkflowsRequest, context: ServicerContext[Any, Any]
+    ) -> pb.ListWorkflowsResponse:
+        """See the contract."""
+        size = requests.page_size(request.page_size)
+        if unknown := set(request.states) - RUN_STATES_BACK.keys():
+            raise InvalidArgument("states", f"no run can be in state {min(unknown)}")
+        states = frozenset(RUN_STATES_BACK[state] for state in request.states)
+        before = requests.read_started_token(request.page_token)
+        prefix = requests.check_length("id_prefix", request.id_prefix, 128)
+        found = await self._engine.store.workflows(states, prefix, before, size + 1)
+        token = requests.write_token(found[size - 1].started_at, found[size - 1].run_id) if len(found) > size else ""
+        return pb.ListWorkflowsResponse(
+            workflows=[run_summary(record) for record in found[:size]], next_page_token=token
+        )
+
+    @_answering
+    async def ListRuns(self, request: pb.ListRunsRequest, context: ServicerContext[Any, Any]) -> pb.ListRunsResponse:
+        """See the contract."""
+        requests.check_id("workflow_id", request.workflow_id)
+        size = requests.page_size(request.page_size)
+        before = requests.read_seq_token(request.page_token)
+        found = await self._engine.store.runs(request.workflow_id, before, size + 1)
+        if not found and before is None:
+            raise WorkflowNotFound(request.workflow_id)
+        token = requests.write_token(found[size - 1].first_seq) if len(found) > size else ""
+        return pb.ListRunsResponse(runs=[run_summary(record) for record in found[:size]], next_page_token=token)
+
+    @_answering
+    async def ValidateWorkflow(
+        self, request: pb.ValidateWorkflowRequest, context: ServicerContext[Any, Any]
+    ) -> pb.ValidateWorkflowResponse:
+        """See the contract."""
+        try:
+            graph = await self._engine.compile(request.definition_json.encode())
+        except InvalidWorkflow as error:
+            return pb.ValidateWorkflowResponse(
+                faults=[
+                    pb.Fault(path=fault.path, code=fault.code, message=fault.message, node_id=fault.node_id)
+                    for fault in error.faults
+                ]
+            )
+        return pb.ValidateWorkflowResponse(total_nodes=len(graph), total_edges=len(graph.edges))
+
+    @_answering
+    async def ListNodeTypes(
+        self, request: pb.ListNodeTypesRequest, context: ServicerContext[Any, Any]
+    ) -> pb.ListNodeTypesResponse:
+        """See the contract."""
+        return pb.ListNodeTypesResponse(node_types=[_node_type(node_type) for node_type in self._node_types])
+
+    async def WatchEvents(  # type: ignore[override]  # responses are encoded already, see RawWatchRegistrar
+        self, request: pb.WatchEventsRequest, context: ServicerContext[Any, Any]
+    ) -> AsyncIterator[bytes]:
+        """See the contract."""
+        try:
+            async for response in self._watches.serve(request):
+                yield response
+        except ExecutorError as error:
+            await abort(context, error)
+
+    async def _counted(self, command: str, work: Awaitable[CommandResult]) -> CommandResult:
+        outcome = "internal"
+        try:
+            result = await work
+            outcome = "ok"
+        except ExecutorError as error:
+            outcome = error.code
+            raise
+        finally:
+            self._metrics.commands.labels(command, outcome).inc()
+        return result
+
+    def _result(self, result: CommandResult) -> pb.CommandResult:
+        return pb.CommandResult(
+            workflow_id=result.workflow_id,
+            run_id=result.run_id,
+            state=RUN_STATES[result.state],
+            seq=result.seq,
+            epoch=self._engine.store.epoch,
+        )
+
+
+class RawWatchRegistrar:
+    """Stands for the server while the generated code registers the service, to change one thing.
+
+    The responses of WatchEvents go out as they are: their events were encoded once for all watchers.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Passes nothing on: the registered handlers below are the same."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Registers the handlers, WatchEvents without a serializer of responses."""
+        watch = handlers["WatchEvents"]
+        behaviour = cast("Callable[..., Any]", watch.unary_stream)
+        raw: grpc.RpcMethodHandler[Any, Any] = grpc.unary_stream_rpc_method_handler(
+            behaviour, watch.request_deserializer, None
+        )
+        self._server.add_registered_method_handlers(service, {**handlers, "WatchEvents": raw})
+
+
+_Command = pb.StartWorkflowRequest | pb.PauseWorkflowRequest | pb.ResumeWorkflowRequest | pb.StopWorkflowRequest
+
+
+def _check_command(request: _Command) -> None:
+    if not isinstance(request, pb.StartWorkflowRequest):
+        requests.check_id("workflow_id", request.workflow_id)
+        requests.check_length("reason", request.reason, MAX_REASON)
+    requests.check_length("command_id", request.command_id, MAX_COMMAND_ID)
+    requests.check_length("by", request.by, MAX_BY)
+
+
+def _node_type(node_type: NodeType) -> pb.NodeType:
+    return pb.NodeType(
+        name=node_type.name,
+        title=node_type.title,
+        description=node_type.description,
+        config_schema_json=msgspec.json.encode(node_type.config_schema).decode(),
+        output_handles=node_type.outputs,
+        dynamic_handles=node_type.dynamic_handles,
+        idempotency=node_type.idempotency,
+        isolation=node_type.isolation,
+    )

@@ -1,0 +1,54 @@
+"""Snapshots of workflows, whether their run is active or only in the log."""
+
+from __future__ import annotations
+
+from weftline.v1 import workflow_service_pb2 as pb
+from weftline_executor.api.translate import snapshot
+from weftline_executor.engine import Engine
+from weftline_executor.errors import InvalidWorkflow
+from weftline_executor.model.events import RunProgressed
+from weftline_executor.model.states import RunState
+from weftline_executor.replay import RunProjection
+
+
+class Snapshots:
+    """Builds snapshots; the state they hold is exactly what was told to the listener of the engine so far."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def of(self, workflow_id: str) -> pb.WorkflowSnapshot:
+        """The newest run's state. Raises WorkflowNotFound."""
+        projection = await self._engine.projection(workflow_id)
+        run = self._engine.active(workflow_id)
+        if run is not None and run.projection is projection:
+            ids = [node.id for node in run.graph.nodes]
+            return snapshot(projection, ids, self._engine.store.epoch, run.progress.current())
+        ids = await self._node_ids(projection)
+        return snapshot(projection, ids, self._engine.store.epoch, _final_progress(projection))
+
+    async def _node_ids(self, projection: RunProjection) -> list[str]:
+        """The nodes of an ended run, in the order of its definition where that can still be compiled."""
+        if len(projection.nodes) == projection.total_nodes:
+            try:
+                graph = await self._engine.compile(bytes(projection.definition))
+            except InvalidWorkflow:
+                return list(projection.nodes)
+            return [node.id for node in graph.nodes]
+        return list(projection.nodes)
+
+
+def _final_progress(projection: RunProjection) -> RunProgressed:
+    finished = projection.completed_nodes + projection.failed_nodes + projection.skipped_nodes
+    succeeded = projection.state is RunState.SUCCESS
+    return RunProgressed(
+        projection.ended_at or projection.started_at,
+        projection.total_nodes,
+        projection.completed_nodes,
+        projection.failed_nodes,
+        projection.skipped_nodes,
+        projection.running_nodes,
+        projection.current_node,
+        1.0 if succeeded else finished / max(1, projection.total_nodes),
+        None,
+    )

@@ -1,0 +1,212 @@
+"""From the engine's events to the contract's messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from weftline.v1 import events_pb2 as pb
+from weftline.v1 import workflow_service_pb2 as service_pb
+from weftline_executor.model import events as model
+from weftline_executor.model.records import RunRecord
+from weftline_executor.model.states import LogLevel, NodeStatus, RunState
+from weftline_executor.replay import NodeState, RunProjection
+
+RUN_STATES = {state: pb.RunState.Value(f"RUN_STATE_{state.name}") for state in RunState}
+RUN_STATES_BACK = {number: state for state, number in RUN_STATES.items()}
+NODE_STATUSES = {status: pb.NodeStatus.Value(f"NODE_STATUS_{status.name}") for status in NodeStatus}
+LOG_LEVELS = {level: pb.LogLevel.Value(f"LOG_LEVEL_{level.name}") for level in LogLevel}
+
+_PENDING = NODE_STATUSES[NodeStatus.PENDING]
+_RUNNING = NODE_STATUSES[NodeStatus.RUNNING]
+_SUCCESS = NODE_STATUSES[NodeStatus.SUCCESS]
+_ERROR = NODE_STATUSES[NodeStatus.ERROR]
+_SKIPPED = NODE_STATUSES[NodeStatus.SKIPPED]
+
+
+def durable_event(workflow_id: str, run_id: str, event: model.Event) -> pb.Event:
+    """The message of a durable event."""
+    message = pb.Event(
+        id=f"{run_id}-{event.seq}", workflow_id=workflow_id, run_id=run_id, seq=event.seq, timestamp_ms=event.at
+    )
+    _FILL[type(event)](message, event)
+    return message
+
+
+def telemetry_event(workflow_id: str, run_id: str, number: int, event: model.Telemetry) -> pb.Event:
+    """The message of a telemetry event; `number` makes its id unique."""
+    message = pb.Event(
+        id=f"{run_id}-t{event.at}-{number}", workflow_id=workflow_id, run_id=run_id, timestamp_ms=event.at
+    )
+    if isinstance(event, model.NodeProgressed):
+        node = message.node
+        node.node_id, node.status, node.attempt, node.progress = event.node, _RUNNING, event.attempt, event.progress
+    else:
+        _fill_progress(message.progress, event)
+    return message
+
+
+def text(raw: Any) -> str:
+    """JSON text of the log, for a string field."""
+    return bytes(raw).decode()
+
+
+def _fill_progress(message: pb.Progress, event: model.RunProgressed) -> None:
+    message.total_nodes = event.total_nodes
+    message.completed_nodes = event.completed_nodes
+    message.failed_nodes = event.failed_nodes
+    message.skipped_nodes = event.skipped_nodes
+    message.running_nodes = event.running_nodes
+    message.current_node = event.current_node
+    message.progress = event.progress
+    if event.remaining is not None:
+        message.estimated_remaining_ms = event.remaining
+
+
+def _start(message: pb.Event, event: model.RunStarted) -> None:
+    start = message.workflow_start
+    start.definition_json = text(event.definition)
+    start.by = event.by
+    start.total_nodes = event.total_nodes
+
+
+def _change(message: pb.RunStateChange, event: model.StateChange) -> None:
+    message.state = RUN_STATES[event.state]
+    message.by = event.by
+    message.in_flight.extend(event.in_flight)
+    message.mode = event.mode
+    message.reason = event.reason
+
+
+def _pending(message: pb.Event, event: model.NodePending) -> None:
+    node = message.node
+    node.node_id, node.status, node.attempt, node.reason = event.node, _PENDING, event.attempt, event.reason
+
+
+def _running(message: pb.Event, event: model.NodeRunning) -> None:
+    node = message.node
+    node.node_id, node.status, node.attempt = event.node, _RUNNING, event.attempt
+
+
+def _succeeded(message: pb.Event, event: model.NodeSucceeded) -> None:
+    node = message.node
+    node.node_id, node.status, node.attempt = event.node, _SUCCESS, event.attempt
+    node.duration_ms = event.duration
+    if event.output is not model.NO_JSON:
+        node.data_json = text(event.output)
+    if event.handle:
+        node.handle = event.handle
+
+
+def _node_failed(message: pb.Event, event: model.NodeFailed) -> None:
+    node = message.node
+    node.node_id, node.status, node.attempt = event.node, _ERROR, event.attempt
+    node.duration_ms, node.error, node.error_code = event.duration, event.error, event.code
+
+
+def _skipped(message: pb.Event, event: model.NodeSkipped) -> None:
+    node = message.node
+    node.node_id, node.status, node.reason = event.node, _SKIPPED, event.reason
+
+
+def _log(message: pb.Event, event: model.LogWritten) -> None:
+    log = message.log
+    log.level, log.message, log.node_id = LOG_LEVELS[event.level], event.message, event.node
+    log.context_json = text(event.context)
+
+
+def _completed(message: pb.Event, event: model.RunCompleted) -> None:
+    message.complete.CopyFrom(
+        pb.RunComplete(
+            status=RUN_STATES[event.status],
+            duration_ms=event.duration,
+            total_nodes=event.total_nodes,
+            completed_nodes=event.completed_nodes,
+            failed_nodes=event.failed_nodes,
+            skipped_nodes=event.skipped_nodes,
+            outputs_json=text(event.outputs),
+        )
+    )
+
+
+def _failed(message: pb.Event, event: model.RunFailed) -> None:
+    message.error.CopyFrom(run_error(event))
+
+
+def run_error(event: model.RunFailed) -> pb.RunError:
+    """Why a run failed."""
+    return pb.RunError(error=event.error, code=event.code, node_id=event.node, details_json=text(event.details))
+
+
+_FILL: dict[type[model.Event], Callable[[pb.Event, Any], None]] = {
+    model.RunStarted: _start,
+    model.RunPaused: lambda message, event: _change(message.workflow_pause, event),
+    model.RunResumed: lambda message, event: _change(message.workflow_resume, event),
+    model.RunStopping: lambda message, event: _change(message.workflow_stop, event),
+    model.NodePending: _pending,
+    model.NodeRunning: _running,
+    model.NodeSucceeded: _succeeded,
+    model.NodeFailed: _node_failed,
+    model.NodeSkipped: _skipped,
+    model.LogWritten: _log,
+    model.RunCompleted: _completed,
+    model.RunFailed: _failed,
+}
+
+
+def node_state(node_id: str, state: NodeState | None) -> pb.NodeTransition:
+    """What is known of a node, for a snapshot; None is a node that nothing happened to."""
+    message = pb.NodeTransition(node_id=node_id, status=_PENDING)
+    if state is None:
+        return message
+    message.status = NODE_STATUSES[state.status]
+    message.attempt = state.attempt
+    message.reason = state.reason
+    if state.status is NodeStatus.SUCCESS:
+        message.data_json, message.handle = text(state.output), state.handle
+    elif state.status is NodeStatus.ERROR:
+        message.error, message.error_code = state.error, state.code
+    if state.duration is not None:
+        message.duration_ms = state.duration
+    if state.progress is not None:
+        message.progress = state.progress
+    return message
+
+
+def snapshot(
+    projection: RunProjection, node_ids: list[str], epoch: str, progress: model.RunProgressed
+) -> service_pb.WorkflowSnapshot:
+    """The whole state of a run; `node_ids` lists the nodes that it counts, in the order of the definition."""
+    message = service_pb.WorkflowSnapshot(
+        workflow_id=projection.workflow_id,
+        run_id=projection.run_id,
+        epoch=epoch,
+        seq=projection.seq,
+        state=RUN_STATES[projection.state],
+        definition_json=text(projection.definition),
+        by=projection.by,
+        started_ms=projection.started_at,
+        ended_ms=projection.ended_at,
+        nodes=[node_state(node_id, projection.nodes.get(node_id)) for node_id in node_ids],
+        logs=[durable_event(projection.workflow_id, projection.run_id, log) for log in projection.logs],
+        outputs_json=text(projection.outputs),
+        reason=projection.reason,
+    )
+    _fill_progress(message.progress, progress)
+    if projection.failure is not None:
+        message.error.CopyFrom(run_error(projection.failure))
+    return message
+
+
+def run_summary(record: RunRecord) -> service_pb.RunSummary:
+    """A run as lists show it."""
+    return service_pb.RunSummary(
+        workflow_id=record.workflow_id,
+        run_id=record.run_id,
+        state=RUN_STATES[record.state],
+        first_seq=record.first_seq,
+        last_seq=record.last_seq,
+        started_ms=record.started_at,
+        ended_ms=record.ended_at,
+        total_nodes=record.total_nodes,
+    )
