@@ -41,7 +41,7 @@ class Context:
         "workflow_id",
     )
 
-    def __init__(  # noqa: PLR0917 - positional, because the engine makes one for each attempt
+    def __init__(
         self,
         workflow_id: str,
         run_id: str,

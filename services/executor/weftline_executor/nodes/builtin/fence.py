@@ -67,7 +67,7 @@ class FenceGuard:
         """Refuse a host, at each hop; raises `OutsideFence`."""
         self._host = request.url.host or ""
         if not self._fence.admits_host(self._host):
-            raise OutsideFence(f"{self._host} is not one of the allowed hosts")
+            raise OutsideFence(f"{self._host} is not one of WEFTLINE_EXECUTOR_HTTP_ALLOWED_HOSTS")
         return await handler(request)
 
     def make_socket(self, info: AddrInfoType) -> socket.socket:
@@ -75,5 +75,7 @@ class FenceGuard:
         family, kind, protocol, _, target = info
         address = str(target[0])
         if not self._fence.names(self._host) and not self._fence.admits_address(address):
-            raise OutsideFence(f"{self._host} is at {address}, which is not a public address")
+            raise OutsideFence(
+                f"{self._host} is at {address}, which is not public (WEFTLINE_EXECUTOR_HTTP_ALLOW_PRIVATE)"
+            )
         return socket.socket(family, kind, protocol)

@@ -80,7 +80,7 @@ def http_request_within(fence: HttpFence) -> NodeFunction[..., object]:
     return http_request
 
 
-async def _ask(  # noqa: PLR0917 - each is a part of one request
+async def _ask(
     fence: HttpFence, method: Method, target: URL, headers: Mapping[str, str], payload: bytes | None, seconds: float
 ) -> tuple[aiohttp.ClientResponse, bytes]:
     guard = FenceGuard(fence)
