@@ -64,6 +64,9 @@ def http_request_within(fence: HttpFence) -> NodeFunction[..., object]:
         output is `{status, headers, body, durationMs}`, with the body parsed if it is JSON and without cookies. Up to
         5 redirects are followed, and a body may have 1 MiB. Addresses that are not public are refused unless the
         executor allows them.
+
+        The codes of its errors are `http_status`, `http_timeout`, `http_failed` (no answer could be had),
+        `http_forbidden` (outside of what the executor allows), `http_too_large` and `http_bad_body`.
         """
         target = URL(url).update_query(dict(query))
         sent_headers, payload = _outgoing(ctx, method, headers, body)

@@ -1,0 +1,134 @@
+"""Writes docs/nodes.md from its introduction and the built-in node types; with --check, only compares."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from weftline_executor.nodes import NodeType, Registry
+from weftline_executor.nodes.filters import EXPRESSION_FILTERS
+
+ROOT = Path(__file__).resolve().parents[1]
+INTRODUCTION = ROOT / "scripts" / "node_docs_intro.md"
+DOCUMENT = ROOT / "docs" / "nodes.md"
+
+# One node of each type, as it stands in a workflow.
+EXAMPLES: dict[str, dict[str, object]] = {
+    "condition": {"expression": "nodes.order.output.total > 100"},
+    "delay": {"seconds": 2.5},
+    "fail": {"message": "{{ nodes.order.output.id }} cannot be shipped"},
+    "http.request": {
+        "method": "POST",
+        "url": "https://api.example.org/orders",
+        "body": {"sku": "{{ params.sku }}", "count": 2},
+        "timeout": 10,
+    },
+    "input": {"values": {"sku": "A1", "count": 1}},
+    "log": {"message": "{{ inputs.input }} items left", "level": "warn"},
+    "merge": {},
+    "noop": {},
+    "output": {"value": {"total": "{{ nodes.order.output.total }}"}},
+    "set": {"values": {"total": "{{ nodes.order.output.price * params.count }}", "currency": "EUR"}},
+    "switch": {
+        "expression": "nodes.customer.output.tier",
+        "cases": [{"value": "gold", "handle": "express"}, {"value": "silver", "handle": "standard"}],
+        "default": "economy",
+    },
+    "template": {"template": "Dear {{ nodes.customer.output.name }}, thank you for your order."},
+}
+
+_IDEMPOTENCY = {
+    "safe": "runs again",
+    "keyed": "runs again with the same idempotency key",
+    "unsafe": "makes the run pause until a person decides",
+}
+_BOUNDS = {"minimum": "from {}", "exclusiveMinimum": "over {}", "maximum": "up to {}", "exclusiveMaximum": "under {}"}
+
+
+def document(registry: Registry) -> str:
+    """Give the whole document."""
+    filters = ", ".join(f"`{name}`" for name in sorted(EXPRESSION_FILTERS) if name.isidentifier())
+    introduction = INTRODUCTION.read_text().replace("@FILTERS@", filters)
+    return introduction + "\n".join("\n".join(section(node_type)) for node_type in registry)
+
+
+def section(node_type: NodeType) -> Iterator[str]:
+    """Give the lines of the section about one type."""
+    yield f"### {node_type.name}"
+    yield ""
+    yield f"**{node_type.title}.** {node_type.description}"
+    yield ""
+    properties = node_type.config_schema["properties"]
+    if isinstance(properties, dict) and properties:
+        yield from settings_table(node_type.config_schema, properties)
+    else:
+        yield "It has no settings."
+    yield ""
+    after_crash = _IDEMPOTENCY[node_type.idempotency]
+    yield f"Output handles: {handles(node_type)}. If the executor dies while such a node runs, it {after_crash}."
+    yield ""
+    yield "```json"
+    example = {"id": "example", "type": node_type.name, "data": EXAMPLES[node_type.name]}
+    yield json.dumps(example, indent=2, ensure_ascii=False)
+    yield "```"
+    yield ""
+
+
+def settings_table(schema: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[str]:
+    """Give the lines of the table of a type's settings."""
+    required = schema.get("required", [])
+    yield "| setting | type | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for name, setting in properties.items():
+        default = "required" if name in required else shown_default(setting)
+        meaning = setting.get("description", "").replace("|", "\\|")
+        yield f"| `{name}` | {shown_type(setting, schema)} | {default} | {meaning} |"
+
+
+def handles(node_type: NodeType) -> str:
+    """Name the output handles of a type."""
+    fixed = ", ".join(f"`{handle}`" for handle in node_type.outputs)
+    named = "those that the settings name" if node_type.dynamic_handles else ""
+    return " and ".join(part for part in (fixed, named) if part)
+
+
+def shown_default(setting: Mapping[str, Any]) -> str:
+    """Write a default as JSON; `none` where the setting may be left out and JSON cannot say what then holds."""
+    return f"`{json.dumps(setting['default'], ensure_ascii=False)}`" if "default" in setting else "none"
+
+
+def shown_type(setting: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """Write the type of a setting in a few words."""
+    if "$ref" in setting:
+        setting = schema["$defs"][setting["$ref"].rpartition("/")[2]]
+    if setting.get("format") == "expression":
+        return "expression"
+    if "enum" in setting:
+        return ", ".join(f"`{choice}`" for choice in setting["enum"])
+    if setting.get("type") == "array":
+        return f"list of {shown_type(setting['items'], schema)}"
+    if setting.get("type") == "object" and "properties" in setting:
+        keys = ", ".join(setting["properties"])
+        return f"`{{{keys}}}`"
+    bounds = [text.format(setting[key]) for key, text in _BOUNDS.items() if key in setting]
+    return " ".join([setting.get("type", "any value"), *bounds])
+
+
+def main() -> int:
+    """Rewrite the document, or with --check say whether it is current; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail when the document is not current")
+    current = document(Registry.with_builtins())
+    if not parser.parse_args().check:
+        DOCUMENT.write_text(current)
+        return 0
+    if DOCUMENT.exists() and DOCUMENT.read_text() == current:
+        return 0
+    print("docs/nodes.md is not current: run scripts/generate_node_docs.py.", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
