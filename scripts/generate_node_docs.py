@@ -11,7 +11,7 @@ from weftline_executor.nodes import NodeType, Registry
 from weftline_executor.nodes.filters import EXPRESSION_FILTERS
 
 ROOT = Path(__file__).resolve().parents[1]
-INTRODUCTION = ROOT / "scripts" / "node_docs_intro.md"
+INTRODUCTION = ROOT / "scripts" / "node_docs_intro.md.in"
 DOCUMENT = ROOT / "docs" / "nodes.md"
 
 # One node of each type, as it stands in a workflow.

@@ -12,7 +12,7 @@ TEXT = DOCUMENT.read_text()
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}(?: fragment)?\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
 
 def test_the_document_is_that_of_the_node_types() -> None:
@@ -32,6 +32,7 @@ def test_every_builtin_type_has_an_example_without_faults() -> None:
 
 def test_the_python_in_the_document_runs() -> None:
     names: dict[str, Any] = {"__name__": "documentation"}
+    assert len(blocks("python")) == 2
     for block in blocks("python"):
         exec(compile(block, str(DOCUMENT), "exec"), names)
     assert names["reserve"].node_type.outputs == ("reserved", "sold_out")
