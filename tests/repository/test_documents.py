@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -24,6 +25,7 @@ KINDS = {
     "bash": {"backup", "restore", "services"},
     "json": set(),
     "python": {"fragment", "services"},
+    "toml": set(),
     "yaml": set(),
     **{shown: set() for shown in ("javascript", "jsx", "mermaid", "proto", "promql", "text", "typescript")},
 }
@@ -64,6 +66,10 @@ def check_yaml(block: Block) -> None:
     assert list(yaml.safe_load_all(block.content))
 
 
+def check_toml(block: Block) -> None:
+    tomllib.loads(block.content)
+
+
 def check_python(block: Block) -> None:
     compile(block.content, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
@@ -81,7 +87,7 @@ def check_bash(block: Block) -> None:
         assert [word for word in named if not (ROOT / word).exists()] == []
 
 
-CHECKS = {"json": check_json, "yaml": check_yaml, "python": check_python, "bash": check_bash}
+CHECKS = {"json": check_json, "yaml": check_yaml, "toml": check_toml, "python": check_python, "bash": check_bash}
 COMMANDS = {"python": [sys.executable, "-c"], "bash": ["/bin/bash", "-euo", "pipefail", "-c"]}
 
 
@@ -95,11 +101,12 @@ def test_every_block_is_of_a_known_kind_and_well_formed(block: Block) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_code_of_a_document_runs(document: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    told = [block.content for block in blocks(document) if block.language == "python" and not block.marks]
+    if told:
+        run([*COMMANDS["python"], "\n".join(told)], tmp_path)
     for block in blocks(document):
         if "services" in block.marks:
             run([*COMMANDS[block.language], at(request.getfixturevalue("addresses"), block.content)], ROOT)
-        elif block.language == "python" and not block.marks:
-            run([*COMMANDS["python"], block.content], tmp_path)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
