@@ -67,6 +67,19 @@ class Metrics:
             registry=self.registry,
             buckets=_SECONDS,
         )
+        self._nodes: dict[tuple[str, bool], tuple[Counter, Histogram]] = {}
         self.commands = Counter(
             f"{prefix}_commands", "Commands, by name and outcome.", ["command", "outcome"], registry=self.registry
         )
+
+    def node_ended(self, node_type: str, seconds: float, succeeded: bool) -> None:
+        """Counts an attempt that ended; only the duration of a success is observed."""
+        children = self._nodes.get((node_type, succeeded))
+        if children is None:
+            outcome = "success" if succeeded else "error"
+            children = self.nodes_ended.labels(node_type, outcome), self.node_seconds.labels(node_type)
+            self._nodes[node_type, succeeded] = children
+        counter, histogram = children
+        counter.inc()
+        if succeeded:
+            histogram.observe(seconds)

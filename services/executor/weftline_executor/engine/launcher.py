@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -64,12 +64,17 @@ class PreparedNode:
     handles: tuple[str, ...]
 
     @classmethod
-    def of(cls, node: NodeDef, catalog: Catalog) -> PreparedNode:
-        """Prepares a node of a valid graph."""
-        node_type = catalog.get(node.type)
-        if node_type is None:
-            raise LookupError(f"the graph was compiled with a node type {node.type!r} that is gone")
-        return cls(node_type, node_type.prepare(node.data), node_type.handles(node.data))
+    def all(cls, nodes: Sequence[NodeDef], catalog: Catalog) -> list[PreparedNode]:
+        """Prepares the nodes of a valid graph; those that are configured alike share one."""
+        made: dict[tuple[str, bytes], PreparedNode] = {}
+        for node in nodes:
+            if node.kind in made:
+                continue
+            node_type = catalog.get(node.type)
+            if node_type is None:
+                raise LookupError(f"the graph was compiled with a node type {node.type!r} that is gone")
+            made[node.kind] = cls(node_type, node_type.prepare(node.data), node_type.handles(node.data))
+        return [made[node.kind] for node in nodes]
 
 
 class Owner(Reporter, Protocol):

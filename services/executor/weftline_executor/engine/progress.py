@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.estimate import RunEstimate
 from weftline_executor.engine.runtime import Runtime
@@ -27,7 +25,6 @@ class ProgressReport:
     def __init__(self, run: Run, runtime: Runtime) -> None:
         self._run = run
         self._runtime = runtime
-        self._keys = [(node.type, msgspec.json.encode(node.data)) for node in run.graph.nodes]
         self._estimate = self._weigh()
         self._timer: asyncio.TimerHandle | None = None
         self._active_ms = 0
@@ -39,7 +36,9 @@ class ProgressReport:
 
     def _weigh(self) -> RunEstimate:
         expected = self._runtime.history.expected
-        known = [expected(node_type, (node_type, key)) for node_type, key in self._keys]
+        kinds = [node.kind for node in self._run.graph.nodes]
+        by_kind = {kind: expected(kind[0], kind) for kind in set(kinds)}
+        known = [by_kind[kind] for kind in kinds]
         measured = [duration for duration in known if duration is not None]
         # A node of which nothing is known counts as much as the average of those of which something is.
         default = sum(measured) / len(measured) if measured else 1.0
@@ -55,12 +54,10 @@ class ProgressReport:
 
     def attempt_ended(self, attempt: Attempt, duration: int, succeeded: bool) -> None:
         """An attempt ended after `duration` ms."""
-        node_type, key = self._keys[attempt.index]
-        metrics = self._runtime.metrics
-        metrics.nodes_ended.labels(node_type, "success" if succeeded else "error").inc()
+        kind = self._run.graph.nodes[attempt.index].kind
+        self._runtime.metrics.node_ended(kind[0], duration / 1000, succeeded)
         if succeeded:
-            metrics.node_seconds.labels(node_type).observe(duration / 1000)
-            self._runtime.history.record(node_type, (node_type, key), duration)
+            self._runtime.history.record(kind[0], kind, duration)
 
     def finished(self, node: int) -> None:
         """A node's end is durable."""

@@ -70,7 +70,7 @@ class Run:
         self._journal = Journal(runtime.committer, self.workflow_id, self.run_id, head)
         self._frontier = Frontier(graph)
         self._data = RunData(graph, projection)
-        self._prepared = [PreparedNode.of(node, runtime.catalog) for node in graph.nodes]
+        self._prepared = PreparedNode.all(graph.nodes, runtime.catalog)
         self._ready: list[tuple[int, int, int]] = []
         self._pushed = 0
         self._unannounced: dict[int, None] = {}

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from weftline_executor.errors import Fault
 from weftline_executor.graph.joins import DEFAULT_JOIN, DEFAULT_RULE, RULES, Join
 
@@ -27,13 +29,17 @@ _CONFLICT_POLICIES = ("reject", "replace", "attach")
 
 @dataclass(frozen=True, slots=True)
 class NodeDef:
-    """One node: `data` is its configuration, `at` its place in the definition's `nodes`."""
+    """One node: `data` is its configuration, `at` its place in the definition's `nodes`.
+
+    Nodes with equal `kind` (the type and the JSON text of the data) are configured alike.
+    """
 
     id: str
     type: str
     data: Mapping[str, Any]
     at: int
     join: Join = DEFAULT_JOIN
+    kind: tuple[str, bytes] = ("", b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,7 @@ def read_node(raw: object, at: int, faults: list[Fault]) -> NodeDef | None:
         faults.append(Fault(f"{path}.data", "too_deep", f"data nests deeper than {MAX_DEPTH} levels", node_id))
         data = {}
     join = _read_policy(data.get("policy"), f"{path}.data.policy", node_id, faults)
-    return NodeDef(node_id, node_type, data, at, join)
+    return NodeDef(node_id, node_type, data, at, join, (node_type, msgspec.json.encode(data)))
 
 
 def _read_policy(raw: object, path: str, node_id: str, faults: list[Fault]) -> Join:

@@ -198,6 +198,9 @@ class _Compilation:
 
     def _check_types(self, graph: Graph) -> None:
         references: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        # Large graphs are mostly of nodes that are configured alike.
+        checked: dict[tuple[str, bytes], Sequence[ConfigProblem]] = {}
+        referenced: dict[tuple[str, bytes], Sequence[NodeReference]] = {}
         for position, node in enumerate(graph.nodes):
             if not node.type:
                 continue
@@ -209,23 +212,27 @@ class _Compilation:
                 message = f"there is no node type {node.type!r}{hint}"
                 self._fault(f"{path}.type", "unknown_node_type", message, node.id)
                 continue
-            problems = node_type.check(node.data)
+            problems = checked.get(node.kind)
+            if problems is None:
+                problems = checked[node.kind] = node_type.check(node.data)
             for problem in problems:
                 self._fault(f"{path}.data.{problem.path}", problem.code, problem.message, node.id)
             if problems:
                 continue
             self._check_handles(graph, position, node_type)
-            for reference in node_type.references(node.data):
+            if node.kind not in referenced:
+                referenced[node.kind] = node_type.references(node.data)
+            for reference in referenced[node.kind]:
                 references[reference.node_id].append((position, reference.path))
         if graph.acyclic:
             self._check_references(graph, references)
 
     def _check_handles(self, graph: Graph, position: int, node_type: NodeTypeRules) -> None:
         node = graph.nodes[position]
-        handles = node_type.handles(node.data)
-        for number in graph.outgoing[position]:
-            edge = graph.edges[number]
-            if edge.source_handle and edge.source_handle not in handles:
+        handled = [graph.edges[number] for number in graph.outgoing[position] if graph.edges[number].source_handle]
+        handles = node_type.handles(node.data) if handled else ()
+        for edge in handled:
+            if edge.source_handle not in handles:
                 self._fault(
                     f"edges[{edge.at}].sourceHandle",
                     "undeclared_handle",
