@@ -14,7 +14,7 @@ MAX_MESSAGE = 8192
 
 
 class Attempt:
-    """An attempt of the node with this index; `done` once its outcome is decided, after which nothing it says counts."""
+    """An attempt of the node with this index; once `done`, its outcome is decided and nothing it says counts."""
 
     __slots__ = ("begun", "cancel", "cancelled", "done", "held", "index", "logs", "node_id", "number", "progress")
 
@@ -38,9 +38,11 @@ class Attempt:
 class Reporter(Protocol):
     """Where the reports of an attempt go; called in the engine's event loop only."""
 
-    def report_progress(self, attempt: Attempt, progress: float) -> None: ...
+    def report_progress(self, attempt: Attempt, progress: float) -> None:
+        """The attempt is `progress` (0 to 1) far."""
 
-    def report_log(self, attempt: Attempt, level: str, message: str, context: Mapping[str, object]) -> None: ...
+    def report_log(self, attempt: Attempt, level: str, message: str, context: Mapping[str, object]) -> None:
+        """The attempt wrote a log line."""
 
 
 class AttemptSink:

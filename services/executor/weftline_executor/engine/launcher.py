@@ -1,4 +1,4 @@
-"""Runs the code of a node where its type wants it (inline, in the nodes' event loop, in a thread) and says how it went."""
+"""Runs a node's code where its type wants it (inline, in the nodes' event loop, in a thread) and says how it went."""
 
 from __future__ import annotations
 
@@ -51,8 +51,11 @@ class Failure:
 class Catalog(Protocol):
     """The node types that exist."""
 
-    def get(self, name: str) -> NodeType | None: ...
-    def nearest(self, name: str) -> str | None: ...
+    def get(self, name: str) -> NodeType | None:
+        """The type of this name."""
+
+    def nearest(self, name: str) -> str | None:
+        """The known name that is most like this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,8 @@ class PreparedNode:
 class Owner(Reporter, Protocol):
     """Whose attempt it is; called in the engine's event loop only."""
 
-    def finish(self, attempt: Attempt, result: Success | Failure) -> None: ...
+    def finish(self, attempt: Attempt, result: Success | Failure) -> None:
+        """The attempt ended."""
 
 
 @dataclass(frozen=True, slots=True)

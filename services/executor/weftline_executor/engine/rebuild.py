@@ -13,7 +13,7 @@ _OPEN = (NodeStatus.PENDING, NodeStatus.RUNNING)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The frontier of a run, with the nodes (by index) that are `ready`, `interrupted` while running, or to be skipped."""
+    """The frontier of a run, and the nodes (by index) that are ready, were interrupted, or are to be skipped."""
 
     frontier: Frontier
     ready: list[int]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from weftline_executor.engine.archive import Archive, load_projection
@@ -48,9 +48,11 @@ _log = logging.getLogger(__name__)
 class Listener(Protocol):
     """Who is told what becomes durable, in order, and the telemetry in between."""
 
-    def committed(self, batches: Sequence[Batch]) -> None: ...
+    def committed(self, batches: Sequence[Batch]) -> None:
+        """These batches are durable."""
 
-    def telemetry(self, workflow_id: str, run_id: str, event: Telemetry) -> None: ...
+    def telemetry(self, workflow_id: str, run_id: str, event: Telemetry) -> None:
+        """A run or a node made progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ class EngineConfig:
     max_runs: int = 10_000
     max_output_bytes: int = 1 << 20
     blocked_loop_seconds: float = 5.0
-    limits: Limits = Limits()
-    retention: Retention = Retention(7 * 86_400_000, 100, 8 << 30)
+    limits: Limits = field(default_factory=Limits)
+    retention: Retention = field(default_factory=lambda: Retention(7 * 86_400_000, 100, 8 << 30))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class Engine:
             await self._recover(await load_projection(self._store, record))
 
     async def close(self) -> None:
-        """Takes no more commands, lets what was decided become durable, and stops; active runs go on at the next start."""
+        """Refuses commands, lets what was decided become durable, and stops; active runs go on at the next start."""
         self._closing = True
         with suppress(TimeoutError):
             await asyncio.wait_for(self._committer.drained(), 5)

@@ -42,7 +42,7 @@ def outputs(graph: Graph, projection: RunProjection) -> msgspec.Raw:
 
 
 def log_context(context: dict[str, object], limit: int) -> msgspec.Raw:
-    """The context of a log line as JSON; what is not JSON is shown as text, and what is over `limit` bytes is left out."""
+    """The context of a log line as JSON; what is not JSON becomes text, what is over `limit` bytes is left out."""
     try:
         body = msgspec.json.encode(context)
     except (TypeError, ValueError, RecursionError):

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from weftline_executor.nodes.errors import ExpressionFailed, clip
+from weftline_executor.nodes.errors import ConfigInvalid, ExpressionFailed, clip
 from weftline_executor.nodes.expressions import Template, compile_bare, compile_text, is_template
 from weftline_executor.nodes.faults import ConfigFault, FaultCode, Path, path_text
 from weftline_executor.nodes.scope import Scope
@@ -91,12 +91,29 @@ def find_faults(
 ) -> list[ConfigFault]:
     """Say all that is wrong with a configuration before its expressions are rendered."""
     faults = [ConfigFault(path_text(path), "bad_expression", str(error)) for path, error in compiled.failures.items()]
+    unknown = {*compiled.templates, *compiled.failures}
     try:
-        model.model_validate(config)
+        validate(type_name, model, config)
     except ValidationError as error:
-        unknown = {*compiled.templates, *compiled.failures}
         faults += explain(type_name, model, config, error, unknown)
+    except ConfigInvalid as error:
+        # A validator may stumble over the text of an expression, whose value it will be given when the node runs.
+        faults += [] if unknown else error.faults
     return faults
+
+
+def validate(type_name: str, model: type[BaseModel], config: Mapping[str, object]) -> BaseModel:
+    """Give the settings as pydantic makes them; raises its `ValidationError`.
+
+    Raises `ConfigInvalid` when a validator of the type's author ends with an error that pydantic does not expect.
+    """
+    try:
+        return model.model_validate(config)
+    except ValidationError:
+        raise
+    except Exception as error:
+        message = f"A validator of {type_name} failed with {type(error).__name__}: {clip(str(error))}."
+        raise ConfigInvalid([ConfigFault("", "invalid_value", message)]) from error
 
 
 def explain(

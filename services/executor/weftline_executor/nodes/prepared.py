@@ -6,7 +6,7 @@ from copy import deepcopy
 import msgspec
 from pydantic import ValidationError
 
-from weftline_executor.nodes.config import compile_config, explain
+from weftline_executor.nodes.config import compile_config, explain, validate
 from weftline_executor.nodes.context import Context
 from weftline_executor.nodes.declare import Declaration
 from weftline_executor.nodes.errors import ConfigInvalid, NodeTypeError
@@ -46,7 +46,8 @@ class PreparedCall:
         if self._shared is not None:
             return self._shared
         if self._failure is not None:
-            raise self._failure
+            # The same error is raised at each attempt, and must not gather the frames of all of them.
+            raise self._failure.with_traceback(None)
         if self._static is None:
             kwargs = self._validate(self._compiled.render(scope))
         else:
@@ -74,11 +75,10 @@ class PreparedCall:
             self._shared = self._static
 
     def _validate(self, config: Mapping[str, object]) -> dict[str, object]:
-        model = self._declaration.model
         try:
-            validated = model.model_validate(config)
+            validated = validate(self._type_name, self._declaration.model, config)
         except ValidationError as error:
-            raise ConfigInvalid(explain(self._type_name, model, config, error)) from None
+            raise ConfigInvalid(explain(self._type_name, self._declaration.model, config, error)) from None
         values = validated.__dict__
         return {parameter: values[field] for parameter, field in self._declaration.fields}
 

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from jinja2 import StrictUndefined, Undefined
@@ -35,6 +36,7 @@ _MAPPING_METHODS = frozenset({"get", "items", "keys", "values"})
 _LIST_METHODS = frozenset({"count", "index"})
 
 _MAX_KEYS_NAMED = 8
+_MAX_KEYS_LOOKED_AT = 500
 
 
 def methods_of(value: object) -> frozenset[str]:
@@ -60,7 +62,7 @@ class Missing(StrictUndefined):
     def _undefined_message(self) -> str:
         name, owner = self._undefined_name, self._undefined_obj
         if isinstance(owner, Mapping):
-            keys = [str(key) for key in owner]
+            keys = [str(key) for key in islice(owner, _MAX_KEYS_LOOKED_AT)]
             known = ", ".join(keys[:_MAX_KEYS_NAMED]) + (", …" if len(keys) > _MAX_KEYS_NAMED else "")
             near = difflib.get_close_matches(str(name), keys, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; it has {known}" if keys else "; it is empty"
@@ -119,15 +121,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a method, which pays for its result like a filter."""
+        _require(obj)
         result = super().call(context, obj, *args, **kwargs)
         budget_of(context).pay(result)
         return result
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Compute `left operator right` when its result is sure to be small."""
-        for operand in (left, right):
-            if isinstance(operand, Undefined):
-                raise UndefinedError(operand._undefined_message)
+        _require(left, right)
         if operator == "**":
             raise SecurityError("the operator ** is not available")
         if operator == "%" and not isinstance(left, int | float):
@@ -139,6 +140,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         result = super().call_binop(context, operator, left, right)
         budget_of(context).pay(result)
         return result
+
+
+def _require(*values: object) -> None:
+    for value in values:
+        if isinstance(value, Undefined):
+            raise UndefinedError(value._undefined_message)
 
 
 def _check_product(left: Any, right: Any) -> None:

@@ -26,6 +26,10 @@ class ValueTooLarge(ValueError):
         self.limit = limit
 
 
+class NotJson(ValueError):
+    """A value is of a kind that JSON cannot hold."""
+
+
 class Budget:
     """What one evaluation may take and make in all its steps together: 16 MiB, or two million small steps."""
 
@@ -48,7 +52,7 @@ class Budget:
 def plain(value: object) -> object:
     """Copy a value into plain JSON types, so that whoever gets it cannot change the original.
 
-    Raises `ValueTooLarge`, `UndefinedError` for a value that is not there, and `TypeError` for what JSON cannot hold.
+    Raises `ValueTooLarge`, `NotJson`, and `UndefinedError` for a value that is not there.
     """
     return _Copier().copy(value)
 
@@ -81,12 +85,12 @@ class _Copier:
         if isinstance(value, Undefined):
             raise UndefinedError(value._undefined_message)
         if callable(value):
-            raise TypeError("the value is a method; put () after its name to call it")
-        raise TypeError(f"the value is of the type {type(value).__name__}, which JSON cannot hold")
+            raise NotJson("the value is a method; put () after its name to call it")
+        raise NotJson(f"the value is of the type {type(value).__name__}, which JSON cannot hold")
 
     def _key(self, key: object) -> str:
         if not isinstance(key, str):
-            raise TypeError(f"the key {key!r} of an object is not a string")
+            raise NotJson(f"the key {key!r} of an object is not a string")
         self._spend(len(key))
         return key
 
@@ -98,7 +102,7 @@ class _Copier:
 
 def _number(value: float | None) -> float | None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise TypeError(f"the number {value} cannot be held by JSON")
+        raise NotJson(f"the number {value} cannot be held by JSON")
     if isinstance(value, int) and value.bit_length() > MAX_INT_BITS:
-        raise TypeError(f"the number has more than {MAX_INT_BITS} bits")
+        raise NotJson(f"the number has more than {MAX_INT_BITS} bits")
     return value

@@ -1,4 +1,4 @@
-"""The event log in SQLite: the embedded default; write-ahead log, full sync, one transaction for all that is waiting."""
+"""The event log in SQLite, the embedded default: write-ahead log, full sync, one transaction for all that waits."""
 
 from __future__ import annotations
 
