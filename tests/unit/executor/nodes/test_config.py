@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from weftline_executor.nodes import ConfigInvalid, Context, Expression, ExpressionFailed, Scope, node
 from weftline_executor.nodes.faults import path_text
@@ -192,6 +192,37 @@ def test_what_a_function_does_to_its_inputs_and_params_reaches_nobody_else() -> 
     prepared = greedy.node_type.prepare({})
     prepared.call(make_context(RecordingSink()), prepared.bind(Scope(params=params)), inputs)
     assert (inputs, params) == ({"input": [1]}, {"list": [1]})
+
+
+CITIES = {"rome": "Roma"}
+
+
+@node("test.city", isolation="inline")
+def city(ctx: Context, name: Annotated[str, AfterValidator(lambda name: CITIES[name])]) -> str:
+    return name
+
+
+def test_a_validator_that_breaks_is_a_fault_like_any_other() -> None:
+    (fault,) = city.node_type.check({"name": "paris"})
+    assert (fault.code, fault.message) == ("invalid_value", "A validator of test.city failed with KeyError: 'paris'.")
+    with pytest.raises(ConfigInvalid, match="KeyError: 'paris'"):
+        city.node_type.prepare({"name": "paris"}).bind(Scope())
+
+
+def test_a_validator_sees_the_value_of_an_expression_and_not_its_text() -> None:
+    assert city.node_type.check({"name": "{{ params.name }}"}) == []
+    prepared = city.node_type.prepare({"name": "{{ params.name }}"})
+    assert prepared.bind(Scope(params={"name": "rome"})) == {"name": "Roma"}
+
+
+def test_an_error_that_is_raised_again_does_not_gather_frames() -> None:
+    prepared = order.node_type.prepare({})
+    depths = []
+    for _ in range(3):
+        with pytest.raises(ConfigInvalid) as caught:
+            prepared.bind(Scope())
+        depths.append(len(caught.traceback))
+    assert len(set(depths)) == 1
 
 
 TEXTS = st.text(st.characters(exclude_characters="{"))

@@ -128,6 +128,7 @@ def test_only_what_is_named_is_looked_up_in_lazy_mappings() -> None:
         ("{{ nodes.a.output.item }}", "did you mean 'items'?"),
         ("{{ nodes.a.output.x.y }}", "a number has no 'y'"),
         ("{{ params.none.x }}", "null has no 'x'"),
+        ("{{ params.nope.upper() }}", "the object has no key 'nope'"),
         ("{{ params.nope + 1 }}", "the object has no key 'nope'"),
         ("{{ 1 / 0 }}", "division by zero"),
         ("{{ params.n + params.zip }}", "unsupported operand"),
