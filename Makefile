@@ -33,14 +33,16 @@ check: $(DEV) ## Hold the tree to its gates: ruff, mypy, import-linter, buf, gen
 	cd proto && ../$(BIN)/buf lint
 	scripts/generate.sh --check
 	$(BIN)/python scripts/generate_settings_tables.py --check
+	$(BIN)/python scripts/generate_node_docs.py --check
 
 format: $(DEV) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-generate: $(DEV) ## Generate the code of the contract and the README's tables of settings
+generate: $(DEV) ## Generate the code of the contract and the documents that come from code
 	scripts/generate.sh
 	$(BIN)/python scripts/generate_settings_tables.py
+	$(BIN)/python scripts/generate_node_docs.py
 
 lock: $(DEV) ## Compile requirements/ from pyproject.toml; UPGRADE=1 for newer releases
 	scripts/lock.sh $(if $(UPGRADE),--upgrade)

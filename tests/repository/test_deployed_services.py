@@ -1,5 +1,6 @@
 """The services, started with the settings of the manifests, answer the probes of the manifests and end in time."""
 
+import socket
 from functools import partial
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import pytest
 
 from tests.repository.manifests import Workload, parse, render, workload
 from tests.repository.services import (
+    START_SECONDS,
     Addresses,
     Service,
+    bridge_settings,
+    executor_settings,
     free_addresses,
     health,
     http_status,
@@ -37,16 +41,15 @@ def is_ok(address: str, path: str) -> bool:
 
 
 def start_as_deployed(deployed: Workload, service: str, addresses: Addresses, folder: Path) -> Service:
-    """Starts a service with its deployed settings, but for what has to be this test's own: ports and folders."""
-    prefix = f"WEFTLINE_{service.upper()}_"
-    own = {
-        prefix + "LISTEN": getattr(addresses, service),
-        prefix + "METRICS_LISTEN": getattr(addresses, f"{service}_metrics"),
-    }
-    own |= {"WEFTLINE_EXECUTOR_DATA_DIR": str(folder / "data")} if service == "executor" else {}
-    own |= {"WEFTLINE_BRIDGE_EXECUTOR": addresses.executor} if service == "bridge" else {}
+    """Starts a service with its deployed settings, but for what has to be this test's own."""
+    own = settings_of_its_own(service, addresses, folder)
     assert own.keys() <= deployed.settings.keys()
     return start(service, folder, deployed.settings | own)
+
+
+def settings_of_its_own(service: str, addresses: Addresses, folder: Path) -> dict[str, str]:
+    """The settings of a service that no two tests may share: addresses and folders."""
+    return executor_settings(addresses, folder) if service == "executor" else bridge_settings(addresses)
 
 
 def test_the_executor_answers_its_probes_and_ends_cleanly(
@@ -88,3 +91,30 @@ def test_a_bridge_without_an_executor_is_alive_but_not_ready(
         assert http_status(addresses.bridge, probes["readinessProbe"]["httpGet"]["path"]) == 503
     finally:
         assert bridge.stop() == 0
+
+
+@pytest.mark.parametrize("service", ["executor", "bridge"])
+@pytest.mark.parametrize("setting", ["LISTEN", "LOG_FORMAT"])
+def test_a_wrong_setting_ends_a_service_with_status_2_and_its_name(service: str, setting: str, tmp_path: Path) -> None:
+    variable = f"WEFTLINE_{service.upper()}_{setting}"
+    started = start(service, tmp_path, {variable: "nonsense"})
+    assert started.process.wait(START_SECONDS) == 2
+    assert variable in started.log.read_text()
+    assert "Traceback" not in started.log.read_text()
+
+
+@pytest.mark.parametrize("service", ["executor", "bridge"])
+@pytest.mark.parametrize("setting", ["LISTEN", "METRICS_LISTEN"])
+def test_a_port_that_is_taken_ends_a_service_with_status_1_and_its_number(
+    deployed: dict[str, Workload], addresses: Addresses, service: str, setting: str, tmp_path: Path
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        own = settings_of_its_own(service, addresses, tmp_path)
+        own[f"WEFTLINE_{service.upper()}_{setting}"] = f"127.0.0.1:{port}"
+        started = start(service, tmp_path, deployed[service].settings | own)
+        assert started.process.wait(START_SECONDS) == 1
+    assert str(port) in started.log.read_text()
+    assert "Traceback" not in started.log.read_text()
