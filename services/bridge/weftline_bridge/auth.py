@@ -1,0 +1,55 @@
+"""Decides whether a web page of some origin may connect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class OriginPolicy:
+    """Same-origin pages, the listed origins, and clients that are no browsers may connect."""
+
+    origins: frozenset[str] = frozenset()
+    any_origin: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> OriginPolicy:
+        """Read a comma separated list of origins; `*` allows any.
+
+        Raises ValueError for an entry that is not `scheme://host[:port]`.
+        """
+        entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+        listed = [entry for entry in entries if entry != "*"]
+        for entry in listed:
+            parts = urlsplit(entry)
+            if not parts.scheme or not parts.hostname or parts.path.strip("/") or parts.query:
+                raise ValueError(f"expected scheme://host[:port], got {entry!r}")
+        return cls(frozenset(_normal(entry) for entry in listed), any_origin="*" in entries)
+
+    def allows(self, origin: str | None, host: str) -> bool:
+        """Whether a request with these `Origin` and `Host` headers may connect.
+
+        A request without an `Origin` does not come from a web page and is allowed.
+        """
+        if origin is None or self.any_origin:
+            return True
+        try:
+            parts = urlsplit(origin)
+            port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+            wanted = urlsplit(f"//{host}")
+            same = parts.hostname is not None and (parts.hostname, port) == (
+                wanted.hostname,
+                wanted.port or _DEFAULT_PORTS.get(parts.scheme),
+            )
+            return same or _normal(origin) in self.origins
+        except ValueError:
+            return False
+
+
+def _normal(origin: str) -> str:
+    parts = urlsplit(origin)
+    port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    return f"{parts.scheme}://{parts.hostname}:{port}"

@@ -1,0 +1,85 @@
+"""Settings of the bridge, read from `WEFTLINE_BRIDGE_*` environment variables and checked at start-up."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from weftline_bridge.errors import ConfigurationError
+
+ENV_PREFIX = "WEFTLINE_BRIDGE_"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Split `host:port` (IPv6 hosts in brackets) into its parts.
+
+    Raises ValueError when the host is empty or the port is not 0-65535.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"expected host:port with a port of 0-65535, got {address!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _address(value: str) -> str:
+    split_address(value)
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class Settings(BaseSettings):
+    """Everything that an operator can set; names in the environment begin with `WEFTLINE_BRIDGE_`."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore")
+
+    listen: Address = Field("127.0.0.1:8080", description="Address for browsers: WebSocket, API and probes.")
+    metrics_listen: Address = Field("127.0.0.1:9101", description="Address for Prometheus.")
+    executor: Address = Field("127.0.0.1:50051", description="Address of the executor's gRPC service.")
+    allowed_origins: str = Field(
+        "",
+        description="Origins (scheme://host:port, comma separated) that may connect besides the own one; * for any.",
+    )
+    max_connections: int = Field(10_000, ge=1, description="WebSocket connections at one time.")
+    max_message_bytes: int = Field(
+        4 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Size of one message of a client, in bytes."
+    )
+    max_subscriptions: int = Field(256, ge=1, description="Workflows that one connection may subscribe to.")
+    heartbeat_interval: float = Field(25.0, gt=0, description="Time between two heartbeats, in seconds.")
+    heartbeat_timeout: float = Field(
+        8.0, gt=0, description="Time after a ping in which a client has to send something, in seconds."
+    )
+    status_interval: float = Field(15.0, gt=0, description="Time between two system.status messages, in seconds.")
+    outbox_max_bytes: int = Field(
+        1024 * 1024, ge=4096, description="Bytes that may wait for one slow connection before it is closed."
+    )
+    stall_seconds: float = Field(
+        30.0, gt=0, description="Time in which a slow connection has to take something, in seconds."
+    )
+    ring_max_events: int = Field(4096, ge=1, description="Newest events kept per workflow for those who resume.")
+    ring_max_bytes: int = Field(1024 * 1024, ge=1024, description="Bytes of events kept per workflow.")
+    ring_max_age: float = Field(300.0, gt=0, description="Age of the oldest event kept per workflow, in seconds.")
+    linger_seconds: float = Field(
+        30.0, ge=0, description="Time for which a workflow is still watched after its last reader left, in seconds."
+    )
+    channels: int = Field(2, ge=1, le=64, description="gRPC connections to the executor.")
+    command_timeout: float = Field(10.0, gt=0, description="Time in which a command has to be answered, in seconds.")
+    drain_seconds: float = Field(10.0, ge=0, description="Time for connections to close at shutdown, in seconds.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least serious log written.")
+    log_format: Literal["text", "json"] = Field("text", description="Form of the log on standard error.")
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment; `overrides` (from the command line) win.
+
+    Raises ConfigurationError naming the first environment variable that is wrong.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ENV_PREFIX + str(first["loc"][0]).upper() if first["loc"] else ENV_PREFIX + "*"
+        raise ConfigurationError(name, f"{first['msg']} (got {first['input']!r})") from None
