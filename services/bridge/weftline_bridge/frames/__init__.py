@@ -1,0 +1,20 @@
+"""Encoded messages and the WebSocket frames they travel in; pure."""
+
+from weftline_bridge.frames.messages import Batch, Dialect, Message, StateKey, Wire, make_wire
+from weftline_bridge.frames.nesting import nests_deeper_than
+from weftline_bridge.frames.websocket import Opcode, array_frames, frame, frame_header, object_frames
+
+__all__ = [
+    "Batch",
+    "Dialect",
+    "Message",
+    "Opcode",
+    "StateKey",
+    "Wire",
+    "array_frames",
+    "frame",
+    "frame_header",
+    "make_wire",
+    "nests_deeper_than",
+    "object_frames",
+]

@@ -1,0 +1,94 @@
+"""The newest durable messages of one workflow, kept encoded so that a late or returning reader costs nothing."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from weftline_bridge.frames import Message
+
+
+@dataclass(frozen=True, slots=True)
+class RingLimits:
+    """How much a ring keeps: messages, bytes of JSON, and seconds."""
+
+    events: int = 4096
+    bytes: int = 1024 * 1024
+    age: float = 300.0
+
+
+class Ring:
+    """Contiguous durable messages up to the head, oldest dropped first."""
+
+    __slots__ = ("_bytes", "_limits", "_marks", "_messages")
+
+    def __init__(self, limits: RingLimits) -> None:
+        self._limits = limits
+        self._messages: deque[Message] = deque()
+        self._marks: deque[tuple[float, int]] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of JSON that are kept."""
+        return self._bytes
+
+    def extend(self, messages: Sequence[Message], now: float) -> None:
+        """Add the messages that follow the newest one kept; `now` is a monotonic time in seconds.
+
+        Raises ValueError when they do not follow it.
+        """
+        if not messages:
+            return
+        if self._messages and messages[0].seq != self._messages[-1].seq + 1:
+            raise ValueError(f"seq {messages[0].seq} does not follow {self._messages[-1].seq}")
+        self._messages.extend(messages)
+        self._bytes += sum([len(message.data) for message in messages])
+        self._marks.append((now, messages[-1].seq))
+        while len(self._messages) > self._limits.events or self._bytes > self._limits.bytes:
+            self._drop_oldest()
+
+    def expire(self, now: float) -> None:
+        """Drop what is older than the age limit."""
+        marks = self._marks
+        while marks and now - marks[0][0] > self._limits.age:
+            _, seq = marks.popleft()
+            while self._messages and self._messages[0].seq <= seq:
+                self._drop_oldest()
+
+    def clear(self) -> None:
+        """Forget everything: what comes next does not follow it."""
+        self._messages.clear()
+        self._marks.clear()
+        self._bytes = 0
+
+    def covers(self, seq: int, head: int) -> bool:
+        """Whether every message after `seq` up to `head` is here."""
+        return seq == head or bool(self._messages and self._messages[0].seq <= seq + 1 <= head)
+
+    def after(self, seq: int, max_bytes: int | None = None) -> list[Message]:
+        """The kept messages after `seq`, oldest first; at least one and else at most `max_bytes` of them."""
+        if not self._messages:
+            return []
+        start = max(0, seq + 1 - self._messages[0].seq)
+        found = islice(self._messages, start, None)
+        if max_bytes is None:
+            return list(found)
+        chosen: list[Message] = []
+        for message in found:
+            max_bytes -= len(message.data)
+            if max_bytes < 0 and chosen:
+                break
+            chosen.append(message)
+        return chosen
+
+    def _drop_oldest(self) -> None:
+        oldest = self._messages.popleft()
+        self._bytes -= len(oldest.data)
+        while self._marks and self._marks[0][1] <= oldest.seq:
+            self._marks.popleft()
