@@ -1,0 +1,210 @@
+"""Turns what a client sends into requests, or says exactly why it can't be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import msgspec
+
+from weftline_bridge.errors import BadMessageError, Misfit
+from weftline_bridge.frames import Dialect, nests_deeper_than
+from weftline_bridge.protocol import names
+from weftline_bridge.protocol.checks import FieldReader, Fields, describe, json_kind
+
+MAX_DEPTH = 64
+MAX_MESSAGES = 64
+MAX_GRACE_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What every request has: the message's id (also the idempotency key) and the workflow it is about."""
+
+    kind: ClassVar[str]
+
+    id: str
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start(Request):
+    """Start a run; `definition` is the payload's JSON text as it came."""
+
+    kind = names.WORKFLOW_START
+
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause(Request):
+    """Pause the active run; `mode` is `drain` or `immediate`."""
+
+    kind = names.WORKFLOW_PAUSE
+
+    mode: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume(Request):
+    """Go on after a pause."""
+
+    kind = names.WORKFLOW_RESUME
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Request):
+    """End the active run; `mode` is `graceful` or `terminate`, `grace_ms` None for the executor's default."""
+
+    kind = names.WORKFLOW_STOP
+
+    mode: str
+    grace_ms: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CursorRequest:
+    """Where in a workflow's durable sequence a client is."""
+
+    epoch: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe(Request):
+    """Deliver the events of a workflow (`*` for all); `level` is the least serious log wanted, 1 to 4."""
+
+    kind = names.WORKFLOW_SUBSCRIBE
+
+    cursor: CursorRequest | None
+    telemetry: bool
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe(Request):
+    """Deliver the events of a workflow no more."""
+
+    kind = names.WORKFLOW_UNSUBSCRIBE
+
+
+@dataclass(frozen=True, slots=True)
+class Echo(Request):
+    """A heartbeat that came back; `server_time` in ms is the one it answers, if it says so."""
+
+    kind = names.HEARTBEAT
+
+    server_time: float | None
+
+
+def split_frame(data: bytes, dialect: Dialect) -> list[msgspec.Raw]:
+    """Split a text frame into its messages: an object, or in `weftline.v1` also an array of 1 to 64.
+
+    Raises BadMessageError (`invalid_utf8`, `too_deep`, `invalid_json`, `bad_shape`).
+    """
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        misfit = Misfit("", "UTF-8 text", f"a wrong byte at position {error.start}")
+        raise BadMessageError("invalid_utf8", "the frame is not valid UTF-8", [misfit]) from None
+    if nests_deeper_than(data, MAX_DEPTH):
+        misfit = Misfit("", f"at most {MAX_DEPTH} levels of arrays and objects", "more")
+        raise BadMessageError("too_deep", "the message is nested too deep", [misfit])
+    try:
+        whole = msgspec.json.decode(data, type=msgspec.Raw)
+        kind = json_kind(whole)
+        items = msgspec.json.decode(whole, type=list[msgspec.Raw]) if kind == "array" else [whole]
+    except msgspec.DecodeError as error:
+        raise BadMessageError("invalid_json", f"the frame is not valid JSON: {error}") from None
+    expected = "an object" if dialect is Dialect.PLAIN else f"an object, or an array of 1 to {MAX_MESSAGES} objects"
+    if kind == "object":
+        return items
+    if kind == "array" and dialect is Dialect.V1:
+        if 1 <= len(items) <= MAX_MESSAGES:
+            return items
+        got = f"an array of {len(items)}"
+        raise BadMessageError("bad_shape", f"an array has {len(items)} messages", [Misfit("", expected, got)])
+    raise BadMessageError("bad_shape", "the frame is no message", [Misfit("", expected, describe(whole))])
+
+
+def parse_message(raw: msgspec.Raw, dialect: Dialect, at: str = "") -> Request:
+    """Check one message of a client and turn it into a request; `at` is its path within the frame.
+
+    Raises BadMessageError (`bad_shape`, `unknown_type`, `bad_workflow_id`, `unsupported`, `invalid_json`).
+    """
+    if json_kind(raw) != "object":
+        misfit = Misfit(at, "an object", describe(raw))
+        raise BadMessageError("bad_shape", "a message has to be an object", [misfit])
+    try:
+        fields: Fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError as error:
+        raise BadMessageError("invalid_json", f"the message is not valid JSON: {error}") from None
+    misfits: list[Misfit] = []
+    reader = FieldReader(fields, at, misfits)
+    kind = reader.text("type", required=True, most=64)
+    command_id = reader.text("id", required=kind != names.HEARTBEAT, most=128)
+    reader.number("timestamp")
+    if misfits:
+        raise BadMessageError("bad_shape", _sentence(misfits), misfits, command_id)
+    known = names.V1_IN if dialect is Dialect.V1 else names.PLAIN_IN
+    if kind not in known:
+        misfit = Misfit(reader.path("type"), "one of " + ", ".join(sorted(known)), describe(fields["type"]))
+        raise BadMessageError("unknown_type", f"messages of type {kind} are not understood", [misfit], command_id)
+    if kind in names.NOT_YET_IN:
+        raise BadMessageError("unsupported", f"{kind} is not supported by this version", (), command_id)
+    if kind == names.HEARTBEAT:
+        return _checked(Echo(command_id, "", reader.inner("payload").number("serverTime")), misfits, command_id)
+    workflow_id = reader.workflow_id(wildcard=kind in (names.WORKFLOW_SUBSCRIBE, names.WORKFLOW_UNSUBSCRIBE))
+    if misfits:
+        raise BadMessageError("bad_workflow_id", _sentence(misfits), misfits, command_id)
+    return _checked(_request(kind, reader, command_id, workflow_id, fields), misfits, command_id)
+
+
+def _request(kind: str, reader: FieldReader, command_id: str, workflow_id: str, fields: Fields) -> Request:
+    payload = reader.inner("payload")
+    if kind == names.WORKFLOW_START:
+        payload.shape("nodes", "array", required=True)
+        payload.shape("edges", "array", required=True)
+        payload.shape("config", "object")
+        definition = bytes(fields["payload"]).decode() if "payload" in fields else ""
+        return Start(command_id, workflow_id, definition)
+    if kind == names.WORKFLOW_PAUSE:
+        mode = payload.choice("mode", ("drain", "immediate"), "drain")
+        return Pause(command_id, workflow_id, mode, payload.text("reason"))
+    if kind == names.WORKFLOW_RESUME:
+        return Resume(command_id, workflow_id, payload.text("reason"))
+    if kind == names.WORKFLOW_STOP:
+        mode = payload.choice("mode", ("graceful", "terminate"), "graceful")
+        grace = payload.whole("grace", most=MAX_GRACE_MS)
+        return Stop(command_id, workflow_id, mode, grace, payload.text("reason"))
+    if kind == names.WORKFLOW_SUBSCRIBE:
+        level = payload.choice("logs", names.LOG_LEVELS, "debug")
+        cursor = _cursor(payload, workflow_id)
+        return Subscribe(command_id, workflow_id, cursor, payload.flag("telemetry", True), names.LOG_LEVELS[level])
+    return Unsubscribe(command_id, workflow_id)
+
+
+def _cursor(payload: FieldReader, workflow_id: str) -> CursorRequest | None:
+    if not payload.has("cursor"):
+        return None
+    if workflow_id == names.ALL_WORKFLOWS:
+        payload.misfit("cursor", "no cursor with workflowId *")
+        return None
+    inner = payload.inner("cursor")
+    epoch = inner.text("epoch", required=True, most=128)
+    seq = inner.whole("seq", required=True)
+    return CursorRequest(epoch, seq if seq is not None else 0)
+
+
+def _checked(request: Request, misfits: list[Misfit], command_id: str) -> Request:
+    if misfits:
+        raise BadMessageError("bad_shape", _sentence(misfits), misfits, command_id)
+    return request
+
+
+def _sentence(misfits: list[Misfit]) -> str:
+    return "; ".join(f"{item.path}: expected {item.expected}, got {item.got}" for item in misfits)

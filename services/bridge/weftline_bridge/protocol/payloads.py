@@ -1,0 +1,229 @@
+"""The payloads of every message that goes out, as structs whose field names become camelCase in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+Raw = msgspec.Raw
+
+
+class Payload(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
+    """Base of all payloads: a field that has its default is left out."""
+
+
+class Envelope(Payload):
+    """The base message; `run_id` on messages about a run, `seq` on durable ones, both else left out."""
+
+    id: str
+    type: str
+    timestamp: int
+    workflow_id: str
+    run_id: str = ""
+    seq: int = 0
+    payload: Payload | Raw | None = None
+
+
+class NodePayload(Payload):
+    """A node's transition or progress; `data` is the output's JSON text, `duration` in ms."""
+
+    node_id: str
+    status: str
+    attempt: int
+    data: Raw | None = None
+    error: str = ""
+    code: str = ""
+    duration: int | None = None
+    progress: float | None = None
+    reason: str = ""
+    handle: str = ""
+
+
+class RunStatePayload(Payload):
+    """A run's state changed: `workflow.pause`, `workflow.resume` and `workflow.stop`."""
+
+    state: str
+    by: str
+    in_flight: Sequence[str]
+    mode: str = ""
+    reason: str = ""
+
+
+class ProgressPayload(Payload):
+    """Counters of a run; `estimated_time_remaining` in ms."""
+
+    total_nodes: int
+    completed_nodes: int
+    failed_nodes: int
+    skipped_nodes: int
+    running_nodes: int
+    current_node: str
+    progress: float
+    estimated_time_remaining: int | None = None
+
+
+class LogPayload(Payload):
+    """A log line; `context` is the JSON text of an object."""
+
+    level: str
+    message: str
+    node_id: str = ""
+    context: Raw | None = None
+
+
+class CompletePayload(Payload):
+    """A run ended well or was stopped; `duration` in ms, `outputs` the JSON text of an object."""
+
+    status: str
+    duration: int
+    total_nodes: int
+    completed_nodes: int
+    failed_nodes: int
+    skipped_nodes: int
+    outputs: Raw
+
+
+class ErrorPayload(Payload):
+    """A run failed or (without a run) a command was refused."""
+
+    error: str
+    code: str
+    node_id: str = ""
+    details: Raw | Sequence[Payload] | None = None
+    command_id: str = ""
+
+
+class StatusPayload(Payload):
+    """What the bridge can say about the system."""
+
+    executor: str
+    connections: int
+    active_workflows: int
+    version: str
+
+
+class HeartbeatPayload(Payload):
+    """`server_time` in ms since the Unix epoch; `heads` are the newest seqs of this client's workflows."""
+
+    server_time: int
+    epoch: str
+    heads: dict[str, int]
+
+
+class ReadyPayload(Payload):
+    """The first message of a connection; times in ms."""
+
+    connection_id: str
+    heartbeat_interval: int
+    heartbeat_timeout: int
+    max_message_bytes: int
+    version: str
+
+
+class SubscribedPayload(Payload):
+    """A subscription stands: what follows comes after `seq` (after the snapshot, if the outcome is `snapshot`)."""
+
+    epoch: str
+    seq: int
+    outcome: str
+    reason: str = ""
+    command_id: str = ""
+
+
+class AcceptedPayload(Payload):
+    """A command was carried out; `seq` is the first event that shows it."""
+
+    command_id: str
+    seq: int | None = None
+    run_id: str = ""
+    state: str = ""
+    attached: bool = False
+
+
+class MisfitDetail(Payload):
+    """A field of the client's message that is wrong."""
+
+    path: str
+    expected: str
+    got: str
+
+
+class FaultDetail(Payload):
+    """A fault that the executor found."""
+
+    path: str
+    code: str
+    message: str
+
+
+class RejectedPayload(Payload):
+    """A command was not carried out, or a message could not be used."""
+
+    code: str
+    message: str
+    details: Sequence[Payload]
+    command_id: str = ""
+
+
+class GapPayload(Payload):
+    """The seqs `from_` to `to` were not sent, on purpose."""
+
+    from_: int = msgspec.field(name="from")
+    to: int
+    dropped: dict[str, int]
+    reason: str
+
+
+class DeliveryPayload(Payload):
+    """How this client is served; `lag_ms` is for how long what it gets has waited."""
+
+    mode: str
+    lag_ms: int
+
+
+class DrainingPayload(Payload):
+    """The bridge goes away; come back after this many ms."""
+
+    reconnect_after_ms: int
+
+
+class SnapshotPayload(Payload):
+    """The whole state of a workflow's newest run as of `seq`; times in ms since the Unix epoch."""
+
+    epoch: str
+    seq: int
+    state: str
+    definition: Raw
+    by: str
+    started_at: int
+    nodes: Sequence[NodePayload]
+    progress: ProgressPayload
+    logs: Sequence[Raw]
+    ended_at: int | None = None
+    outputs: Raw | None = None
+    error: ErrorPayload | None = None
+    reason: str = ""
+
+
+class SummaryPayload(Payload):
+    """A workflow's newest run in a list; times in ms since the Unix epoch."""
+
+    workflow_id: str
+    run_id: str
+    state: str
+    first_seq: int
+    last_seq: int
+    started_at: int
+    total_nodes: int
+    ended_at: int | None = None
+
+
+class WorkflowsPayload(msgspec.Struct, rename="camel"):
+    """A page of workflows; `next_page_token` is empty on the last one."""
+
+    workflows: Sequence[SummaryPayload]
+    next_page_token: str
+
+
+encode = msgspec.json.Encoder().encode
