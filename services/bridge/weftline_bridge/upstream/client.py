@@ -1,0 +1,154 @@
+"""The executor as one object: commands, questions, and streams of events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+from grpc import aio
+
+from weftline.v1 import events_pb2
+from weftline.v1 import workflow_service_pb2 as pb
+from weftline_bridge.errors import (
+    CommandRefusedError,
+    ExecutorUnavailableError,
+    TranslationError,
+    UnknownWorkflowError,
+)
+from weftline_bridge.metrics import Metrics
+from weftline_bridge.protocol.inbound import Pause, Request, Resume, Start, Stop
+from weftline_bridge.protocol.minting import Mint
+from weftline_bridge.protocol.payloads import SummaryPayload, WorkflowsPayload
+from weftline_bridge.protocol.state import WorkflowState
+from weftline_bridge.upstream.channels import ChannelPool
+from weftline_bridge.upstream.failures import to_refusal
+from weftline_bridge.upstream.items import WatchItem, WatchStart
+from weftline_bridge.upstream.states import translate_state
+from weftline_bridge.upstream.translate import RUN_STATES
+from weftline_bridge.upstream.watching import EventStreams
+
+_PAUSE_MODES = {"drain": pb.PAUSE_MODE_DRAIN, "immediate": pb.PAUSE_MODE_IMMEDIATE}
+_STOP_MODES = {"graceful": pb.STOP_MODE_GRACEFUL, "terminate": pb.STOP_MODE_TERMINATE}
+
+_Response = TypeVar("_Response")
+_CommandResponse = (
+    pb.StartWorkflowResponse | pb.PauseWorkflowResponse | pb.ResumeWorkflowResponse | pb.StopWorkflowResponse
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A command was carried out; `seq` is the first event that shows it."""
+
+    run_id: str
+    state: str
+    seq: int
+    attached: bool = False
+
+
+class ExecutorClient:
+    """Calls the executor at `address`; every call has a deadline (`timeout`, in seconds)."""
+
+    def __init__(self, address: str, *, channels: int, timeout: float, mint: Mint, metrics: Metrics) -> None:
+        self._pool = ChannelPool(address, channels)
+        self._timeout = timeout
+        self._streams = EventStreams(self._pool, mint, metrics, open_timeout=timeout)
+
+    async def close(self) -> None:
+        """End all calls and close the channels."""
+        await self._pool.close()
+
+    def watch(self, start: WatchStart) -> AsyncGenerator[WatchItem, None]:
+        """Open a stream of events; see `EventStreams.watch`."""
+        return self._streams.watch(start)
+
+    async def command(self, request: Request, by: str) -> Accepted:
+        """Have the executor carry out a command on behalf of `by`.
+
+        Raises CommandRefusedError, or its subclass ExecutorUnavailableError.
+        """
+        response = await self._answered(self._command_call(request, by))
+        result = response.result
+        attached = response.attached if isinstance(response, pb.StartWorkflowResponse) else False
+        return Accepted(result.run_id, RUN_STATES.get(result.state, ""), result.seq, attached)
+
+    async def workflow_state(self, workflow_id: str) -> WorkflowState:
+        """The whole state of a workflow's newest run.
+
+        Raises UnknownWorkflowError, ExecutorUnavailableError or another CommandRefusedError.
+        """
+        call = self._pool.stub().GetWorkflow(pb.GetWorkflowRequest(workflow_id=workflow_id), timeout=self._timeout)
+        try:
+            response = await call
+            return translate_state(response.snapshot)
+        except aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise UnknownWorkflowError(workflow_id) from None
+            raise to_refusal(error) from None
+        except TranslationError as error:
+            raise CommandRefusedError("bad_state", str(error)) from error
+
+    async def workflows(
+        self, *, page_size: int, page_token: str, states: Sequence[str], id_prefix: str
+    ) -> WorkflowsPayload:
+        """A page of workflows, the one with the newest run first.
+
+        Raises ValueError for a state that does not exist, and CommandRefusedError.
+        """
+        unknown = [state for state in states if state not in RUN_STATES.values()]
+        if unknown:
+            raise ValueError(f"state: expected one of {', '.join(sorted(RUN_STATES.values()))}, got {unknown[0]}")
+        request = pb.ListWorkflowsRequest(
+            page_size=page_size,
+            page_token=page_token,
+            id_prefix=id_prefix,
+            states=[events_pb2.RunState.Value(f"RUN_STATE_{state.upper()}") for state in states],
+        )
+        response = await self._answered(self._pool.stub().ListWorkflows(request, timeout=self._timeout))
+        return WorkflowsPayload([_summary(item) for item in response.workflows], response.next_page_token)
+
+    def _command_call(self, request: Request, by: str) -> Awaitable[_CommandResponse]:
+        stub = self._pool.stub()
+        about = {"workflow_id": request.workflow_id, "command_id": request.id, "by": by}
+        call: Awaitable[_CommandResponse]
+        match request:
+            case Start():
+                start = pb.StartWorkflowRequest(definition_json=request.definition, **about)
+                call = stub.StartWorkflow(start, timeout=self._timeout)
+            case Pause():
+                pause = pb.PauseWorkflowRequest(mode=_PAUSE_MODES[request.mode], reason=request.reason, **about)
+                call = stub.PauseWorkflow(pause, timeout=self._timeout)
+            case Resume():
+                resume = pb.ResumeWorkflowRequest(reason=request.reason, **about)
+                call = stub.ResumeWorkflow(resume, timeout=self._timeout)
+            case Stop():
+                stop = pb.StopWorkflowRequest(
+                    mode=_STOP_MODES[request.mode], grace_ms=request.grace_ms, reason=request.reason, **about
+                )
+                call = stub.StopWorkflow(stop, timeout=self._timeout)
+            case _:
+                raise TypeError(f"{type(request).__name__} is no command")
+        return call
+
+    async def _answered(self, call: Awaitable[_Response]) -> _Response:
+        try:
+            return await call
+        except aio.AioRpcError as error:
+            raise to_refusal(error) from None
+        except aio.UsageError as error:
+            raise ExecutorUnavailableError(f"the connection to the executor is closed: {error}") from error
+
+
+def _summary(item: pb.RunSummary) -> SummaryPayload:
+    return SummaryPayload(
+        item.workflow_id,
+        item.run_id,
+        RUN_STATES.get(item.state, "unknown"),
+        item.first_seq,
+        item.last_seq,
+        item.started_ms,
+        item.total_nodes,
+        item.ended_ms if item.HasField("ended_ms") else None,
+    )

@@ -1,0 +1,229 @@
+"""Translates the executor's events into encoded messages, each exactly once; this is the bridge's hot path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from weftline.v1 import events_pb2
+from weftline_bridge.errors import TranslationError
+from weftline_bridge.frames import Message
+from weftline_bridge.protocol import names
+from weftline_bridge.protocol.payloads import (
+    CompletePayload,
+    Envelope,
+    ErrorPayload,
+    LogPayload,
+    NodePayload,
+    Payload,
+    ProgressPayload,
+    Raw,
+    RunStatePayload,
+    encode,
+)
+from weftline_bridge.protocol.state import start_payload
+
+RUN_STATES: dict[int, str] = {
+    events_pb2.RUN_STATE_RUNNING: "running",
+    events_pb2.RUN_STATE_PAUSING: "pausing",
+    events_pb2.RUN_STATE_PAUSED: "paused",
+    events_pb2.RUN_STATE_STOPPING: "stopping",
+    events_pb2.RUN_STATE_SUCCESS: "success",
+    events_pb2.RUN_STATE_STOPPED: "stopped",
+    events_pb2.RUN_STATE_ERROR: "error",
+}
+NODE_STATUSES: dict[int, str] = {
+    events_pb2.NODE_STATUS_PENDING: "pending",
+    events_pb2.NODE_STATUS_RUNNING: "running",
+    events_pb2.NODE_STATUS_SUCCESS: "success",
+    events_pb2.NODE_STATUS_ERROR: "error",
+    events_pb2.NODE_STATUS_SKIPPED: "skipped",
+}
+_NODE_TYPES = {number: f"node.{status}" for number, status in NODE_STATUSES.items()}
+_LEVELS = {number: level for level, number in names.LOG_LEVELS.items()}
+_ENDED = (events_pb2.NODE_STATUS_SUCCESS, events_pb2.NODE_STATUS_ERROR)
+
+
+def translate(event: events_pb2.Event) -> Message:
+    """Encode one event.
+
+    Raises TranslationError when it has no payload, or a value that the protocol does not know.
+    """
+    kind = event.WhichOneof("payload")
+    if kind == "node":
+        return _node(event)
+    encoder = _ENCODERS.get(kind or "")
+    if encoder is None:
+        raise TranslationError(f"event {event.id} has no payload that is known")
+    try:
+        return encoder(event)
+    except (KeyError, ValueError) as error:
+        raise TranslationError(f"event {event.id}: {error}") from error
+
+
+def translate_all(
+    events: Iterable[events_pb2.Event], quarantine: Callable[[events_pb2.Event, TranslationError], Message | None]
+) -> list[Message]:
+    """Encode events in order; one that can't be is handed to `quarantine`, which may give a message for it."""
+    messages: list[Message] = []
+    for event in events:
+        try:
+            messages.append(translate(event))
+        except TranslationError as error:
+            instead = quarantine(event, error)
+            if instead is not None:
+                messages.append(instead)
+    return messages
+
+
+def node_payload(node: events_pb2.NodeTransition) -> NodePayload:
+    """A node's transition as it is in JSON; raises KeyError for a status that is not known."""
+    data = node.data_json
+    return NodePayload(
+        node.node_id,
+        NODE_STATUSES[node.status],
+        node.attempt,
+        Raw(data) if data else None,
+        node.error,
+        node.error_code,
+        node.duration_ms if node.HasField("duration_ms") else None,
+        node.progress if node.HasField("progress") else None,
+        node.reason,
+        node.handle,
+    )
+
+
+def progress_payload(progress: events_pb2.Progress) -> ProgressPayload:
+    """A run's counters as they are in JSON."""
+    return ProgressPayload(
+        progress.total_nodes,
+        progress.completed_nodes,
+        progress.failed_nodes,
+        progress.skipped_nodes,
+        progress.running_nodes,
+        progress.current_node,
+        progress.progress,
+        progress.estimated_remaining_ms if progress.HasField("estimated_remaining_ms") else None,
+    )
+
+
+def error_payload(error: events_pb2.RunError) -> ErrorPayload:
+    """Why a run failed, as it is in JSON."""
+    details = Raw(error.details_json) if error.details_json else None
+    return ErrorPayload(error.error, error.code, error.node_id, details)
+
+
+def _message(
+    event: events_pb2.Event,
+    kind: str,
+    payload: Payload | Raw,
+    *,
+    level: int = 0,
+) -> Message:
+    workflow_id = event.workflow_id
+    seq = event.seq
+    timestamp = event.timestamp_ms
+    data = encode(Envelope(event.id, kind, timestamp, workflow_id, event.run_id, seq, payload))
+    return Message(data, kind, workflow_id, seq, level, None, None, timestamp)
+
+
+def _node(event: events_pb2.Event) -> Message:
+    node = event.node
+    status = node.status
+    kind = _NODE_TYPES.get(status)
+    if kind is None:
+        raise TranslationError(f"event {event.id}: node status {status} is not known")
+    seq = event.seq
+    workflow_id = event.workflow_id
+    timestamp = event.timestamp_ms
+    run_id = event.run_id
+    if not seq:
+        payload = node_payload(node)
+        data = encode(Envelope(event.id, kind, timestamp, workflow_id, run_id, 0, payload))
+        state = (run_id, status, payload.attempt, payload.progress)
+        key = (workflow_id, payload.node_id)
+        return Message(data, kind, workflow_id, 0, 0, key, state, timestamp, False, payload.node_id)
+    output = node.data_json
+    payload = NodePayload(
+        node.node_id,
+        NODE_STATUSES[status],
+        node.attempt,
+        Raw(output) if output else None,
+        node.error,
+        node.error_code,
+        node.duration_ms if status in _ENDED and node.HasField("duration_ms") else None,
+        None,
+        node.reason,
+        node.handle,
+    )
+    data = encode(Envelope(event.id, kind, timestamp, workflow_id, run_id, seq, payload))
+    return Message(data, kind, workflow_id, seq, 0, None, None, timestamp, False, payload.node_id)
+
+
+def _start(event: events_pb2.Event) -> Message:
+    start = event.workflow_start
+    return _message(event, names.WORKFLOW_START, start_payload(start.definition_json, start.by))
+
+
+def _run_state(event: events_pb2.Event, kind: str, change: events_pb2.RunStateChange) -> Message:
+    state = RUN_STATES[change.state]
+    payload = RunStatePayload(state, change.by, list(change.in_flight), change.mode, change.reason)
+    return _message(event, kind, payload)
+
+
+def _progress(event: events_pb2.Event) -> Message:
+    payload = progress_payload(event.progress)
+    data = encode(
+        Envelope(
+            event.id, names.EXECUTION_PROGRESS, event.timestamp_ms, event.workflow_id, event.run_id, event.seq, payload
+        )
+    )
+    key = None if event.seq else (event.workflow_id, "")
+    state = (
+        event.run_id,
+        payload.total_nodes,
+        payload.completed_nodes,
+        payload.failed_nodes,
+        payload.skipped_nodes,
+        payload.running_nodes,
+        payload.current_node,
+        payload.progress,
+        payload.estimated_time_remaining,
+    )
+    return Message(data, names.EXECUTION_PROGRESS, event.workflow_id, event.seq, 0, key, state, event.timestamp_ms)
+
+
+def _log(event: events_pb2.Event) -> Message:
+    log = event.log
+    level = _LEVELS[log.level]
+    payload = LogPayload(level, log.message, log.node_id, Raw(log.context_json) if log.context_json else None)
+    return _message(event, names.EXECUTION_LOG, payload, level=log.level)
+
+
+def _complete(event: events_pb2.Event) -> Message:
+    done = event.complete
+    payload = CompletePayload(
+        RUN_STATES[done.status],
+        done.duration_ms,
+        done.total_nodes,
+        done.completed_nodes,
+        done.failed_nodes,
+        done.skipped_nodes,
+        Raw(done.outputs_json or "{}"),
+    )
+    return _message(event, names.EXECUTION_COMPLETE, payload)
+
+
+def _error(event: events_pb2.Event) -> Message:
+    return _message(event, names.EXECUTION_ERROR, error_payload(event.error))
+
+
+_ENCODERS: dict[str, Callable[[events_pb2.Event], Message]] = {
+    "workflow_start": _start,
+    "workflow_pause": lambda event: _run_state(event, names.WORKFLOW_PAUSE, event.workflow_pause),
+    "workflow_resume": lambda event: _run_state(event, names.WORKFLOW_RESUME, event.workflow_resume),
+    "workflow_stop": lambda event: _run_state(event, names.WORKFLOW_STOP, event.workflow_stop),
+    "progress": _progress,
+    "log": _log,
+    "complete": _complete,
+    "error": _error,
+}
