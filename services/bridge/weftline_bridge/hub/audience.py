@@ -1,0 +1,110 @@
+"""The readers of a workflow's events, grouped by what they want to see of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from weftline_bridge.frames import Batch, Dialect, Message
+from weftline_bridge.protocol.minting import Mint
+from weftline_bridge.protocol.payloads import GapPayload
+
+
+class View(NamedTuple):
+    """What a reader wants: telemetry or not, and logs from this level (1 debug to 4 error) on."""
+
+    telemetry: bool
+    level: int
+
+
+WHOLE = View(telemetry=True, level=1)
+
+
+class Reader(Protocol):
+    """Someone to whom messages are delivered."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect in which it understands messages."""
+
+    def offer(self, batch: Batch) -> None:
+        """Take a batch, now, without waiting and without failing."""
+
+    async def room(self) -> None:
+        """Return when all that was offered has been handed to its socket."""
+
+
+class Audience:
+    """Readers by view, in the order in which they came."""
+
+    __slots__ = ("views",)
+
+    def __init__(self) -> None:
+        self.views: dict[View, dict[Reader, None]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.views)
+
+    def __contains__(self, reader: Reader) -> bool:
+        return any(reader in readers for readers in self.views.values())
+
+    def add(self, reader: Reader, view: View) -> None:
+        """Add a reader."""
+        self.views.setdefault(view, {})[reader] = None
+
+    def discard(self, reader: Reader) -> bool:
+        """Remove a reader; whether it was there."""
+        for view, readers in self.views.items():
+            if reader in readers:
+                del readers[reader]
+                if not readers:
+                    del self.views[view]
+                return True
+        return False
+
+    def readers(self) -> list[Reader]:
+        """All readers."""
+        return [reader for readers in self.views.values() for reader in readers]
+
+
+class Filter:
+    """Withholds from one view what it does not want, and accounts for the seqs that are left out."""
+
+    __slots__ = ("_dropped", "_first", "_last", "_mint", "_view", "_workflow_id")
+
+    def __init__(self, view: View, workflow_id: str, mint: Mint) -> None:
+        self._view = view
+        self._workflow_id = workflow_id
+        self._mint = mint
+        self._first = self._last = 0
+        self._dropped: dict[str, int] = {}
+
+    def apply(self, messages: Sequence[Message]) -> list[Message]:
+        """The messages of the view, with a gap before the next durable one for what was left out."""
+        level = self._view.level
+        passed: list[Message] = []
+        for message in messages:
+            if not message.seq:
+                if self._view.telemetry or message.key is None:
+                    passed.append(message)
+            elif message.level and message.level < level:
+                self._withhold(message)
+            else:
+                if self._first:
+                    passed.extend(self.flush())
+                passed.append(message)
+        return passed
+
+    def flush(self) -> list[Message]:
+        """The gap for what was left out since the last durable message; nothing when there was nothing."""
+        if not self._first:
+            return []
+        gap = self._mint.gap(self._workflow_id, GapPayload(self._first, self._last, self._dropped, "filtered"))
+        self._first = self._last = 0
+        self._dropped = {}
+        return [gap]
+
+    def _withhold(self, message: Message) -> None:
+        self._first = self._first or message.seq
+        self._last = message.seq
+        self._dropped[message.type] = self._dropped.get(message.type, 0) + 1

@@ -1,0 +1,163 @@
+"""Reads from the executor besides the streams: whole states and history, each at most once at a time per workflow."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+
+from weftline_bridge.errors import (
+    BridgeError,
+    CommandRefusedError,
+    ExecutorUnavailableError,
+    UnknownWorkflowError,
+    WatchLostError,
+)
+from weftline_bridge.frames import Message
+from weftline_bridge.hub.feed import Feed
+from weftline_bridge.hub.tasks import TaskOwner
+from weftline_bridge.hub.watcher import Backoff
+from weftline_bridge.metrics import Metrics
+from weftline_bridge.protocol.state import WorkflowState
+from weftline_bridge.upstream import Arrival, Compacted, Created, ExecutorClient, StateItem, WatchStart
+
+_log = logging.getLogger(__name__)
+
+_AT_ONCE = 8
+
+
+class HistoryGoneError(BridgeError):
+    """The events after a cursor can't be had; `reason` as in `workflow.subscribed`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ExecutorReader:
+    """Fetches states, reads history and fills holes in feeds."""
+
+    def __init__(self, client: ExecutorClient, tasks: TaskOwner, metrics: Metrics, clock: Callable[[], float]) -> None:
+        self._client = client
+        self._tasks = tasks
+        self._metrics = metrics
+        self._clock = clock
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._fetches: dict[str, asyncio.Task[WorkflowState | None]] = {}
+        self._repairs: dict[str, asyncio.Task[None]] = {}
+
+    async def state(self, workflow_id: str) -> WorkflowState | None:
+        """The workflow's whole state, None when it has never run; many who ask at once share one call.
+
+        Raises CommandRefusedError, in particular ExecutorUnavailableError.
+        """
+        task = self._fetches.get(workflow_id)
+        if task is None:
+            task = asyncio.create_task(self._fetch(workflow_id), name=f"state-{workflow_id}")
+            self._fetches[workflow_id] = task
+            task.add_done_callback(lambda _: self._fetches.pop(workflow_id, None))
+        return await asyncio.shield(task)
+
+    async def history(self, workflow_id: str, epoch: str, seq: int, max_bytes: int) -> list[Message]:
+        """Durable messages after a cursor: none when it is at the head, else at least one and about `max_bytes`.
+
+        Raises HistoryGoneError when they can't be had, ExecutorUnavailableError when the executor is away.
+        """
+        self._metrics.reads.labels("history").inc()
+        start = WatchStart(workflow_id, "cursor", epoch, seq, telemetry=False, until_head=True)
+        messages: list[Message] = []
+        try:
+            async with self._turns, aclosing(self._client.watch(start)) as items:
+                async for item in items:
+                    if isinstance(item, Compacted):
+                        raise HistoryGoneError(item.reason)
+                    if isinstance(item, StateItem):
+                        raise HistoryGoneError("compacted")
+                    if isinstance(item, Arrival):
+                        messages += [message for message in item.messages if message.seq > seq]
+                        max_bytes -= sum(len(message.data) for message in item.messages)
+                        if max_bytes <= 0:
+                            break
+        except WatchLostError as error:
+            raise ExecutorUnavailableError(f"the events could not be read: {error.reason}") from error
+        return messages
+
+    def repair(self, feed: Feed) -> None:
+        """Fill the hole between what `feed` has and what comes live, unless that is being done."""
+        feed.capture()
+        if feed.workflow_id not in self._repairs:
+            task = self._tasks.start(self._repair(feed), f"repair-{feed.workflow_id}")
+            self._repairs[feed.workflow_id] = task
+            task.add_done_callback(lambda _: self._repairs.pop(feed.workflow_id, None))
+
+    async def settled(self, feed: Feed) -> None:
+        """Return when no hole of `feed` is being filled."""
+        while (task := self._repairs.get(feed.workflow_id)) is not None:
+            await asyncio.wait({task})
+            await asyncio.sleep(0)
+
+    async def _fetch(self, workflow_id: str) -> WorkflowState | None:
+        self._metrics.reads.labels("state").inc()
+        try:
+            async with self._turns:
+                return await self._client.workflow_state(workflow_id)
+        except UnknownWorkflowError:
+            return None
+
+    async def _repair(self, feed: Feed) -> None:
+        backoff = Backoff()
+        while True:
+            self._metrics.reads.labels("repair").inc()
+            try:
+                async with self._turns:
+                    await self._read_into(feed)
+                if feed.release(self._clock()):
+                    return
+            except (WatchLostError, CommandRefusedError) as error:
+                _log.info("filling a hole of workflow %s failed: %s", feed.workflow_id, error)
+            except Exception:
+                _log.exception("filling a hole of workflow %s failed", feed.workflow_id)
+            await asyncio.sleep(backoff.next())
+
+    async def _read_into(self, feed: Feed) -> None:
+        """Read what `feed` lacks up to the executor's head."""
+        start = WatchStart(feed.workflow_id, telemetry=False, until_head=True)
+        if feed.head is not None:
+            start = WatchStart(feed.workflow_id, "cursor", feed.epoch, feed.head, telemetry=False, until_head=True)
+        intake = FeedIntake(feed, self._clock, filling=True)
+        async with aclosing(self._client.watch(start)) as items:
+            async for item in items:
+                if isinstance(item, (Created, Arrival, StateItem, Compacted)):
+                    intake.take(item)
+
+
+class FeedIntake:
+    """Applies one stream's items to one feed; True from `take` asks for a hole to be filled."""
+
+    def __init__(self, feed: Feed, clock: Callable[[], float], *, filling: bool = False) -> None:
+        self._feed = feed
+        self._clock = clock
+        self._filling = filling
+        self._epoch = ""
+        self._reason = ""
+
+    def take(self, item: Created | Arrival | StateItem | Compacted) -> bool:
+        """Apply one item; whether a hole was found."""
+        feed = self._feed
+        if isinstance(item, Arrival):
+            if self._filling:
+                feed.fill(item.messages, self._clock())
+                return False
+            return feed.take(item.messages, self._clock())
+        if isinstance(item, Created):
+            self._epoch = item.epoch
+            if item.seq == 0 and feed.head is None:
+                feed.adopt_nothing(item.epoch, "")
+        elif isinstance(item, Compacted):
+            self._reason = item.reason
+            if item.head_seq == 0:
+                feed.adopt_nothing(self._epoch, item.reason)
+        else:
+            feed.adopt(item.state, self._reason)
+        return False
