@@ -1,0 +1,83 @@
+"""The `weftline-bridge` command: reads its settings, sets up logging, and runs the bridge."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+
+import uvloop
+
+from weftline_bridge import __version__
+from weftline_bridge.app import run
+from weftline_bridge.errors import ConfigurationError, ListenError
+from weftline_bridge.settings import Settings, load_settings
+
+EXIT_CANNOT_LISTEN = 1
+EXIT_BAD_SETTING = 2
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record; `time` is in seconds since the Unix epoch."""
+        line = {
+            "time": round(record.created, 6),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the bridge; the exit status is 0 after a signal, 1 if it can't listen, 2 for a bad setting."""
+    try:
+        settings = load_settings(**_overrides(arguments))
+        _configure_logging(settings)
+        uvloop.run(run(settings))
+    except ConfigurationError as error:
+        print(f"weftline-bridge: {error}", file=sys.stderr)
+        return EXIT_BAD_SETTING
+    except ListenError as error:
+        print(f"weftline-bridge: {error}", file=sys.stderr)
+        return EXIT_CANNOT_LISTEN
+    return 0
+
+
+def _overrides(arguments: Sequence[str] | None) -> dict[str, str]:
+    fields = Settings.model_fields
+    parser = argparse.ArgumentParser(
+        prog="weftline-bridge",
+        description="Casts a Weftline executor's events to browsers as JSON over WebSocket.",
+        epilog="Everything else is set by environment variables that begin with WEFTLINE_BRIDGE_.",
+    )
+    parser.add_argument("--version", action="version", version=f"weftline-bridge {__version__}")
+    for name in ("listen", "metrics_listen", "executor"):
+        field = fields[name]
+        option = "--" + name.replace("_", "-")
+        parser.add_argument(option, metavar="HOST:PORT", help=f"{field.description} Default: {field.default}")
+    return {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+
+
+def _configure_logging(settings: Settings) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    if settings.log_format == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        formatter = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        formatter.converter = time.gmtime
+        handler.setFormatter(formatter)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    # It would log text that clients chose, once for every handshake with an unknown subprotocol.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""Starts the parts in order, serves until a signal comes, and ends them in reverse order within a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import time
+from uuid import uuid4
+
+from aiohttp import web
+
+from weftline_bridge import __version__
+from weftline_bridge.app.web import Pages, metrics_application
+from weftline_bridge.errors import ConfigurationError, ListenError
+from weftline_bridge.history import RingLimits
+from weftline_bridge.hub import Hub, HubOptions
+from weftline_bridge.metrics import Metrics
+from weftline_bridge.protocol.minting import Mint
+from weftline_bridge.session import Endpoint, Registry
+from weftline_bridge.settings import ENV_PREFIX, Settings, split_address
+from weftline_bridge.upstream import ExecutorClient
+
+_log = logging.getLogger(__name__)
+
+_BACKLOG = 4096
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Bridge:
+    """The whole bridge in one object; `start` and `stop` are called once each.
+
+    `address` and `metrics_address` are the (host, port) pairs that are really listened on.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._runners: list[web.AppRunner] = []
+        self.address = self.metrics_address = ("", 0)
+        identity = uuid4().hex[:12]
+        mint = Mint(identity, _now_ms)
+        self.metrics = Metrics(__version__)
+        self.client = ExecutorClient(
+            settings.executor,
+            channels=settings.channels,
+            timeout=settings.command_timeout,
+            mint=mint,
+            metrics=self.metrics,
+        )
+        ring = RingLimits(settings.ring_max_events, settings.ring_max_bytes, settings.ring_max_age)
+        options = HubOptions(ring, settings.linger_seconds, min(1.0, settings.linger_seconds / 4 + 0.05))
+        self.hub = Hub(self.client, mint, self.metrics, options, identity=identity)
+        self.registry = Registry(
+            self.hub,
+            mint,
+            self.metrics,
+            version=__version__,
+            interval=settings.heartbeat_interval,
+            patience=settings.heartbeat_timeout,
+            status_interval=settings.status_interval,
+        )
+        self._endpoint = Endpoint(
+            settings,
+            hub=self.hub,
+            client=self.client,
+            registry=self.registry,
+            mint=mint,
+            metrics=self.metrics,
+            version=__version__,
+        )
+
+    async def start(self) -> None:
+        """Listen and begin to watch; raises ListenError when an address can't be bound."""
+        settings = self._settings
+        try:
+            metrics = metrics_application(self.metrics)
+            self.metrics_address = await self._listen(metrics, settings.metrics_listen, "METRICS_LISTEN")
+            pages = Pages(
+                endpoint=self._endpoint,
+                registry=self.registry,
+                hub=self.hub,
+                client=self.client,
+                version=__version__,
+                metrics_at="{}:{}".format(*self.metrics_address),
+            )
+            self.address = await self._listen(pages.application(), settings.listen, "LISTEN")
+        except ListenError:
+            await self.stop()
+            raise
+        self.hub.start()
+        self.registry.start()
+        if self.address[0] not in _LOOPBACK:
+            _log.warning("listening on %s: anyone who can reach it can watch and control workflows", self.address[0])
+
+    async def stop(self) -> None:
+        """Close all connections, giving their clients `drain_seconds`, and end everything."""
+        await self.registry.drain(self._settings.drain_seconds)
+        for runner in self._runners:
+            await runner.cleanup()
+        await self.hub.close()
+        await self.client.close()
+
+    async def _listen(self, application: web.Application, address: str, setting: str) -> tuple[str, int]:
+        host, port = split_address(address)
+        runner = web.AppRunner(application, handle_signals=False, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        self._runners.append(runner)
+        try:
+            await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ListenError(ENV_PREFIX + setting, address, reason) from error
+        bound = runner.addresses[0]
+        return str(bound[0]), int(bound[1])
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises ConfigurationError or ListenError when it can't start.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        bridge = Bridge(settings)
+    except ValueError as error:
+        raise ConfigurationError(ENV_PREFIX + "ALLOWED_ORIGINS", str(error)) from error
+    await bridge.start()
+    _log.info(
+        "weftline-bridge %s: listening on ws://%s:%d, metrics on http://%s:%d/metrics, executor at %s",
+        __version__,
+        *bridge.address,
+        *bridge.metrics_address,
+        settings.executor,
+    )
+    # What lives from the start on is never garbage; looking at it again and again would only cost pauses.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
+    await stop.wait()
+    _log.info("ending: %d connections are being closed", len(bridge.registry))
+    with contextlib.suppress(asyncio.CancelledError):
+        await bridge.stop()
+    _log.info("ended")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

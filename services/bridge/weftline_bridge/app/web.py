@@ -1,0 +1,158 @@
+"""The HTTP face besides the WebSocket: a page for people, probes, and what a console wants to know."""
+
+from __future__ import annotations
+
+from html import escape
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from weftline_bridge.errors import CommandRefusedError, ExecutorUnavailableError
+from weftline_bridge.hub import Hub
+from weftline_bridge.metrics import Metrics
+from weftline_bridge.session import Endpoint, Registry
+from weftline_bridge.session.session import Session
+from weftline_bridge.upstream import ExecutorClient
+
+_MAX_PAGE = 1000
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Weftline bridge</title>
+<style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto }}</style></head>
+<body>
+<h1>Weftline bridge {version}</h1>
+<p>This address speaks WebSocket: it casts the events of workflow runs to every client that connects.
+It has no page of its own to show them yet.</p>
+<ul>
+<li>The protocol is described in <code>docs/protocol.md</code> and <code>docs/asyncapi.yaml</code>.</li>
+<li><a href="/api/workflows">Workflows</a> and <a href="/api/connections">connections</a>, as JSON.</li>
+<li>Probes: <a href="/healthz">/healthz</a>, <a href="/readyz">/readyz</a>.</li>
+<li>Metrics for Prometheus: <code>http://{metrics}/metrics</code>.</li>
+</ul>
+</body>
+</html>
+"""
+
+
+class ConnectionView(msgspec.Struct, rename="camel"):
+    """A connection as `/api/connections` shows it; times in ms, `since` from the Unix epoch."""
+
+    id: str
+    since: int
+    address: str
+    subject: str
+    dialect: str
+    subscriptions: list[str]
+    queued_bytes: int
+    rtt_ms: float | None
+    sent: int
+    sent_bytes: int
+    received: int
+    mode: str
+
+
+class Pages:
+    """The handlers; every answer but the page is JSON or plain text."""
+
+    def __init__(
+        self, *, endpoint: Endpoint, registry: Registry, hub: Hub, client: ExecutorClient, version: str, metrics_at: str
+    ) -> None:
+        self._endpoint = endpoint
+        self._registry = registry
+        self._hub = hub
+        self._client = client
+        self._page = _PAGE.format(version=escape(version), metrics=escape(metrics_at))
+
+    def application(self) -> web.Application:
+        """The application with all routes."""
+        application = web.Application()
+        application.router.add_get("/", self.root)
+        application.router.add_get("/healthz", self.healthz)
+        application.router.add_get("/readyz", self.readyz)
+        application.router.add_get("/api/connections", self.connections)
+        application.router.add_get("/api/workflows", self.workflows)
+        return application
+
+    async def root(self, request: web.Request) -> web.StreamResponse:
+        """Upgrade to a WebSocket, or show a browser what this is."""
+        if request.headers.get("Upgrade", "").strip().lower() == "websocket":
+            return await self._endpoint.handle(request)
+        return web.Response(text=self._page, content_type="text/html")
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """The process lives."""
+        del request
+        return web.Response(text="ok\n")
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """200 when clients can be served, else 503: the executor is away, or the bridge is ending."""
+        del request
+        if self._registry.draining:
+            return web.Response(status=503, text="draining\n")
+        if not self._hub.connected:
+            return web.Response(status=503, text="the executor is not reachable\n")
+        return web.Response(text="ok\n")
+
+    async def connections(self, request: web.Request) -> web.Response:
+        """The open connections."""
+        del request
+        views = [self._view(session) for session in self._registry]
+        return _json({"connections": views})
+
+    async def workflows(self, request: web.Request) -> web.Response:
+        """A page of workflows: `pageSize`, `pageToken`, `state` (any number of them) and `idPrefix` in the query."""
+        query = request.query
+        size = query.get("pageSize", "50")
+        if not size.isascii() or not size.isdigit() or not 1 <= int(size) <= _MAX_PAGE:
+            return _problem(400, "bad_query", f"pageSize: expected 1 to {_MAX_PAGE}, got {size!r}")
+        try:
+            page = await self._client.workflows(
+                page_size=int(size),
+                page_token=query.get("pageToken", ""),
+                states=query.getall("state", []),
+                id_prefix=query.get("idPrefix", ""),
+            )
+        except ValueError as error:
+            return _problem(400, "bad_query", str(error))
+        except ExecutorUnavailableError as error:
+            return _problem(503, error.code, error.message)
+        except CommandRefusedError as error:
+            return _problem(502, error.code, error.message)
+        return _json(page)
+
+    def _view(self, session: Session) -> ConnectionView:
+        return ConnectionView(
+            session.id,
+            session.since,
+            session.address,
+            session.subject,
+            session.dialect.name.lower(),
+            self._hub.subscriptions(session),
+            session.queued_bytes,
+            None if session.rtt is None else round(session.rtt * 1000, 3),
+            session.sent,
+            session.sent_bytes,
+            session.received,
+            session.mode,
+        )
+
+
+def metrics_application(metrics: Metrics) -> web.Application:
+    """The application that serves `/metrics`."""
+
+    async def scrape(request: web.Request) -> web.Response:
+        del request
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    application = web.Application()
+    application.router.add_get("/metrics", scrape)
+    return application
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
+
+
+def _problem(status: int, code: str, message: str) -> web.Response:
+    return _json({"code": code, "message": message}, status)

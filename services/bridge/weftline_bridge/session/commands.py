@@ -1,0 +1,144 @@
+"""Carries out what one client asks for, in the order in which it asked, within a bound and a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+
+from weftline_bridge.errors import BadMessageError, CommandRefusedError, Misfit
+from weftline_bridge.frames import Dialect
+from weftline_bridge.hub import Hub
+from weftline_bridge.metrics import Metrics
+from weftline_bridge.protocol.inbound import Request, Subscribe, Unsubscribe
+from weftline_bridge.protocol.minting import Mint
+from weftline_bridge.protocol.names import ALL_WORKFLOWS
+from weftline_bridge.protocol.payloads import AcceptedPayload
+from weftline_bridge.session.session import Session
+from weftline_bridge.upstream import Accepted, ExecutorClient
+
+_log = logging.getLogger(__name__)
+
+MAX_WAITING = 64
+
+
+class Commands:
+    """The commands of one connection. Its task exists only while there are some.
+
+    `timeout` (seconds) runs from when a command came in, so that none waits longer for those before it.
+    """
+
+    __slots__ = (
+        "_client",
+        "_hub",
+        "_max_subscriptions",
+        "_metrics",
+        "_mint",
+        "_session",
+        "_timeout",
+        "_waiting",
+        "_worker",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        hub: Hub,
+        client: ExecutorClient,
+        mint: Mint,
+        metrics: Metrics,
+        timeout: float,
+        max_subscriptions: int,
+    ) -> None:
+        self._session = session
+        self._hub = hub
+        self._client = client
+        self._mint = mint
+        self._metrics = metrics
+        self._timeout = timeout
+        self._max_subscriptions = max_subscriptions
+        self._waiting: deque[tuple[Request, float]] | None = None
+        self._worker: asyncio.Task[None] | None = None
+
+    def submit(self, request: Request) -> None:
+        """Queue a command; it is refused at once when too many wait already."""
+        waiting = self._waiting
+        if waiting is None:
+            waiting = self._waiting = deque()
+        if len(waiting) >= MAX_WAITING:
+            self._count(request, "refused")
+            self._refuse(request, CommandRefusedError("rate_limited", f"{MAX_WAITING} commands wait already"))
+            return
+        waiting.append((request, asyncio.get_running_loop().time() + self._timeout))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work(waiting), name=f"commands-{self._session.id}")
+
+    async def close(self) -> None:
+        """Drop what waits and stop waiting for the answer to what was sent to the executor."""
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.wait({self._worker})
+
+    async def _work(self, waiting: deque[tuple[Request, float]]) -> None:
+        try:
+            while waiting:
+                request, deadline = waiting.popleft()
+                try:
+                    await self._carry_out(request, deadline)
+                    self._count(request, "accepted")
+                except (BadMessageError, CommandRefusedError) as error:
+                    self._count(request, "unavailable" if error.code == "executor_unavailable" else "refused")
+                    self._refuse(request, error)
+                except Exception:
+                    _log.exception("a command of connection %s failed", self._session.id)
+                    self._count(request, "failed")
+                    self._refuse(request, CommandRefusedError("internal", "the bridge failed to carry it out"))
+        finally:
+            self._worker = None
+            self._waiting = None
+
+    async def _carry_out(self, request: Request, deadline: float) -> None:
+        if isinstance(request, Subscribe):
+            await self._subscribe(request, deadline)
+            return
+        if isinstance(request, Unsubscribe):
+            self._hub.unsubscribe(self._session, request.workflow_id)
+            self._answer(request, AcceptedPayload(request.id))
+            return
+        # A client that goes away must not take back what it asked for, so that the call outlives this task.
+        call = self._hub.tasks.start(self._outcome(request), f"command-{request.id}")
+        outcome = await asyncio.shield(call)
+        if isinstance(outcome, CommandRefusedError):
+            raise outcome
+        payload = AcceptedPayload(request.id, outcome.seq, outcome.run_id, outcome.state, outcome.attached)
+        self._answer(request, payload)
+
+    async def _subscribe(self, request: Subscribe, deadline: float) -> None:
+        subscribed = self._hub.subscriptions(self._session)
+        if request.workflow_id not in subscribed and len(subscribed) >= self._max_subscriptions:
+            misfit = Misfit("workflowId", f"at most {self._max_subscriptions} subscriptions", "one more")
+            raise BadMessageError(
+                "too_many_subscriptions", "this connection has all the subscriptions it may", [misfit]
+            )
+        if request.workflow_id == ALL_WORKFLOWS:
+            await self._hub.subscribe_all(self._session, request, deadline)
+        else:
+            await self._hub.subscribe(self._session, request, deadline)
+
+    async def _outcome(self, request: Request) -> Accepted | CommandRefusedError:
+        try:
+            return await self._client.command(request, self._session.subject)
+        except CommandRefusedError as error:
+            return error
+
+    def _answer(self, request: Request, payload: AcceptedPayload) -> None:
+        if self._session.dialect is Dialect.V1:
+            self._session.send(self._mint.accepted(request.workflow_id, payload))
+
+    def _refuse(self, request: Request, error: BadMessageError | CommandRefusedError) -> None:
+        dialect = self._session.dialect
+        self._session.send(self._mint.refusal(dialect, error, workflow_id=request.workflow_id, command_id=request.id))
+
+    def _count(self, request: Request, outcome: str) -> None:
+        self._metrics.commands.labels(request.kind, outcome).inc()

@@ -1,0 +1,223 @@
+"""Accepts WebSocket connections, and reads and answers what each client sends until it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from uuid import uuid4
+
+from aiohttp import WSMsgType, web
+
+from weftline_bridge.auth import OriginPolicy
+from weftline_bridge.errors import BadMessageError, Misfit
+from weftline_bridge.frames import Dialect
+from weftline_bridge.hub import WHOLE, Hub
+from weftline_bridge.metrics import Metrics
+from weftline_bridge.protocol.inbound import Echo, parse_message, split_frame
+from weftline_bridge.protocol.minting import Mint
+from weftline_bridge.protocol.names import SUBPROTOCOL, CloseCode
+from weftline_bridge.protocol.payloads import ReadyPayload
+from weftline_bridge.session.commands import Commands
+from weftline_bridge.session.registry import Registry
+from weftline_bridge.session.session import CLOSE_SECONDS, Session, SessionLimits, Socket
+from weftline_bridge.settings import Settings
+from weftline_bridge.upstream import ExecutorClient
+
+_log = logging.getLogger(__name__)
+
+MAX_STRIKES = 3
+
+_ABNORMAL = 1006
+
+
+@dataclass(slots=True)
+class _Connection:
+    """One client while it is connected: `strikes` counts bad messages in a row."""
+
+    session: Session
+    commands: Commands
+    strikes: int = 0
+
+
+class Endpoint:
+    """Serves WebSocket connections."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        hub: Hub,
+        client: ExecutorClient,
+        registry: Registry,
+        mint: Mint,
+        metrics: Metrics,
+        version: str,
+    ) -> None:
+        self._settings = settings
+        self._hub = hub
+        self._client = client
+        self._registry = registry
+        self._mint = mint
+        self._metrics = metrics
+        self._version = version
+        self._origins = OriginPolicy.parse(settings.allowed_origins)
+        self._limits = SessionLimits(settings.outbox_max_bytes, settings.stall_seconds)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Upgrade a request and serve the connection until it ends.
+
+        Raises HTTPForbidden for a page of another origin, and HTTPServiceUnavailable while draining.
+        """
+        if self._registry.draining:
+            self._metrics.refused.labels("draining").inc()
+            raise web.HTTPServiceUnavailable(text="the bridge is restarting\n", headers={"Retry-After": "5"})
+        if not self._origins.allows(request.headers.get("Origin"), request.host):
+            self._metrics.refused.labels("origin").inc()
+            raise web.HTTPForbidden(text="pages of this origin may not connect\n")
+        offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        offered = [name for name in offered if name]
+        if offered and SUBPROTOCOL not in offered:
+            # A browser hides the close code unless one of the offered protocols was chosen.
+            text = f"the bridge speaks {SUBPROTOCOL}, or no subprotocol"
+            return await self._turn_away(request, offered[0], CloseCode.UNSUPPORTED_SUBPROTOCOL, text)
+        protocol = SUBPROTOCOL if offered else ""
+        if len(self._registry) >= self._settings.max_connections:
+            return await self._turn_away(request, protocol, CloseCode.OVERLOADED, "too many connections")
+        ws = self._socket(protocol)
+        await ws.prepare(request)
+        await self._serve(request, ws, Dialect.V1 if protocol else Dialect.PLAIN)
+        return ws
+
+    def _socket(self, protocol: str) -> Socket:
+        return web.WebSocketResponse(
+            protocols=(protocol,) if protocol else (),
+            autoping=False,
+            compress=False,
+            decode_text=False,
+            max_msg_size=self._settings.max_message_bytes,
+            timeout=CLOSE_SECONDS,
+        )
+
+    async def _turn_away(self, request: web.Request, protocol: str, code: CloseCode, reason: str) -> Socket:
+        ws = self._socket(protocol)
+        await ws.prepare(request)
+        self._metrics.refused.labels(code.name.lower()).inc()
+        await ws.close(code=code, message=reason.encode())
+        return ws
+
+    async def _serve(self, request: web.Request, ws: Socket, dialect: Dialect) -> None:
+        transport = request.transport
+        if transport is None:
+            return
+        loop = asyncio.get_running_loop()
+        session = Session(
+            uuid4().hex,
+            dialect,
+            ws=ws,
+            transport=transport,
+            address=request.remote or "",
+            flusher=self._hub.flusher,
+            limits=self._limits,
+            mint=self._mint,
+            metrics=self._metrics,
+            now=loop.time(),
+        )
+        commands = Commands(
+            session,
+            hub=self._hub,
+            client=self._client,
+            mint=self._mint,
+            metrics=self._metrics,
+            timeout=self._settings.command_timeout,
+            max_subscriptions=self._settings.max_subscriptions,
+        )
+        self._registry.add(session)
+        try:
+            self._welcome(session)
+            await self._read(ws, _Connection(session, commands), loop)
+        finally:
+            self._hub.leave(session)
+            await commands.close()
+            # A subscription that was being answered may just have got its reader attached.
+            self._hub.leave(session)
+            await session.closed()
+            session.abort()
+            self._registry.remove(session, session.close_code or ws.close_code or _ABNORMAL)
+
+    def _welcome(self, session: Session) -> None:
+        if session.dialect is Dialect.V1:
+            settings = self._settings
+            payload = ReadyPayload(
+                session.id,
+                int(settings.heartbeat_interval * 1000),
+                int(settings.heartbeat_timeout * 1000),
+                settings.max_message_bytes,
+                self._version,
+            )
+            session.send(self._mint.ready(payload))
+        session.send(self._registry.status())
+        if session.dialect is Dialect.PLAIN:
+            self._hub.join_everyone(session, WHOLE)
+
+    async def _read(self, ws: Socket, connection: _Connection, loop: asyncio.AbstractEventLoop) -> None:
+        session = connection.session
+        while True:
+            message = await ws.receive()
+            session.heard = loop.time()
+            kind = message.type
+            if kind is WSMsgType.TEXT:
+                self._take_frame(message.data, connection)
+            elif kind is WSMsgType.PONG:
+                session.ponged(bytes(message.data), session.heard)
+            elif kind is WSMsgType.PING:
+                session.pong(bytes(message.data))
+            elif kind is WSMsgType.BINARY:
+                misfit = Misfit("", "a text frame", "a binary frame")
+                self._strike(connection, BadMessageError("binary_frame", "messages are text frames", [misfit]))
+            else:
+                return
+
+    def _take_frame(self, data: bytes, connection: _Connection) -> None:
+        session = connection.session
+        self._metrics.bytes_in.inc(len(data))
+        try:
+            items = split_frame(data, session.dialect)
+        except BadMessageError as error:
+            self._strike(connection, error)
+            if error.code == "invalid_utf8":
+                session.close(CloseCode.INVALID_TEXT, error.message)
+            return
+        for index, raw in enumerate(items):
+            if session.closing:
+                return
+            try:
+                request = parse_message(raw, session.dialect, f"[{index}]" if len(items) > 1 else "")
+            except BadMessageError as error:
+                self._strike(connection, error)
+                continue
+            connection.strikes = 0
+            session.received += 1
+            self._metrics.messages_in.add(request.kind, 1)
+            if isinstance(request, Echo):
+                self._take_echo(request, session)
+            else:
+                connection.commands.submit(request)
+
+    def _take_echo(self, echo: Echo, session: Session) -> None:
+        if echo.server_time is not None:
+            took = (self._mint.now() - echo.server_time) / 1000
+            if 0 <= took < 3600:
+                session.measured(took)
+
+    def _strike(self, connection: _Connection, error: BadMessageError) -> None:
+        """Tell the client what is wrong with its message; the third bad one in a row ends the connection."""
+        session = connection.session
+        self._metrics.bad_messages.labels(error.code).inc()
+        refusal = self._mint.refusal(session.dialect, error, workflow_id="", command_id=error.command_id)
+        session.send(refusal)
+        # What is well-formed but not offered yet is no sign of a broken client.
+        if error.code != "unsupported":
+            connection.strikes += 1
+        if connection.strikes >= MAX_STRIKES:
+            session.close(CloseCode.BAD_MESSAGE, f"{MAX_STRIKES} bad messages in a row; the last: {error.code}")

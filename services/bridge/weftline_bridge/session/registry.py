@@ -1,0 +1,126 @@
+"""All open connections, and what is done for each of them from time to time: pings, heartbeats, status."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+
+from weftline_bridge.frames import Batch, Dialect, Message
+from weftline_bridge.hub import Hub
+from weftline_bridge.metrics import Metrics
+from weftline_bridge.protocol.minting import Mint
+from weftline_bridge.protocol.names import CloseCode
+from weftline_bridge.protocol.payloads import StatusPayload
+from weftline_bridge.session.session import Session
+
+MAX_RECONNECT_MS = 5000
+
+
+class Registry:
+    """The sessions. `interval`, `patience` and `status_interval` are in seconds.
+
+    A connection is pinged every `interval`; it is dead when nothing came from it within `patience` of a ping.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        mint: Mint,
+        metrics: Metrics,
+        *,
+        version: str,
+        interval: float,
+        patience: float,
+        status_interval: float,
+    ) -> None:
+        self.draining = False
+        self._hub = hub
+        self._mint = mint
+        self._metrics = metrics
+        self._version = version
+        self._interval = interval
+        self._patience = patience
+        self._status_interval = status_interval
+        self._sessions: dict[Session, None] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions))
+
+    def start(self) -> None:
+        """Begin to look after the connections."""
+        tick = min(1.0, self._interval / 4, self._patience / 4)
+        self._hub.tasks.repeat(self._look_after, "heartbeats", tick)
+        self._hub.tasks.repeat(self._tell_status, "status", 0.0)
+
+    def add(self, session: Session) -> None:
+        """A connection opened."""
+        self._sessions[session] = None
+        self._empty.clear()
+        dialect = session.dialect.name.lower()
+        self._metrics.connections.labels(dialect).inc()
+        self._metrics.connects.labels(dialect).inc()
+
+    def remove(self, session: Session, code: int) -> None:
+        """A connection ended with close code `code`."""
+        del self._sessions[session]
+        self._metrics.connections.labels(session.dialect.name.lower()).dec()
+        self._metrics.disconnects.labels(str(code)).inc()
+        if not self._sessions:
+            self._empty.set()
+
+    def status(self) -> Message:
+        """`system.status` as of now."""
+        executor = "connected" if self._hub.connected else "reconnecting"
+        payload = StatusPayload(executor, len(self._sessions), self._hub.active_workflows, self._version)
+        return self._mint.status(payload)
+
+    async def drain(self, seconds: float) -> None:
+        """Ask all clients to come back later, close their connections, and end those that remain after `seconds`."""
+        self.draining = True
+        for session in self:
+            if session.dialect is Dialect.V1:
+                session.send(self._mint.draining(random.randint(0, MAX_RECONNECT_MS)))
+            session.close(CloseCode.RESTARTING, "the bridge is restarting")
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            for session in self:
+                session.abort()
+
+    async def _look_after(self) -> None:
+        now = asyncio.get_running_loop().time()
+        due: list[Session] = []
+        for session in self._sessions:
+            if session.closing:
+                continue
+            since_ping = now - session.pinged
+            if since_ping >= self._interval or (since_ping >= self._patience and session.heard < session.pinged):
+                due.append(session)
+        if due:
+            self._hub.begin_heartbeats()
+        for session in due:
+            if session.heard < session.pinged:
+                session.close(CloseCode.HEARTBEAT_MISSED, f"nothing came within {self._patience:g} s of a ping")
+            else:
+                session.ping(now)
+                session.offer(self._hub.heartbeat(session))
+
+    async def _tell_status(self) -> None:
+        changed = self._hub.changed
+        try:
+            async with asyncio.timeout(self._status_interval):
+                await changed.wait()
+        except TimeoutError:
+            pass
+        changed.clear()
+        if self._sessions:
+            batch = Batch([self.status()])
+            for session in self._sessions:
+                session.offer(batch)

@@ -1,0 +1,283 @@
+"""The sending side of one connection: writes what waits, holds it back while the socket is full, and closes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from aiohttp import web
+
+from weftline_bridge.frames import Batch, Dialect, Message, Opcode, Wire, frame, make_wire
+from weftline_bridge.hub import Flusher
+from weftline_bridge.metrics import Metrics
+from weftline_bridge.outbox import Outbox
+from weftline_bridge.protocol.minting import Mint
+from weftline_bridge.protocol.names import CloseCode
+
+HIGH_WATER = 256 * 1024
+CLOSE_SECONDS = 5.0
+
+_HELD_CHUNK = 64 * 1024
+_MAX_REASON_BYTES = 120
+Socket = web.WebSocketResponse[Literal[False]]
+
+_PING = struct.Struct("!d")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What one connection may cost: bytes that wait for it, and seconds without taking any of them."""
+
+    outbox_bytes: int
+    stall_seconds: float
+
+
+class Session:
+    """One open connection, as the hub and the flusher see it.
+
+    `since` is in ms since the Unix epoch; `heard` and `pinged` are times of the loop's clock, `rtt` is in
+    seconds and None until it was measured.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_accepted",
+        "_closer",
+        "_dirty",
+        "_flusher",
+        "_held_since",
+        "_limits",
+        "_metrics",
+        "_mint",
+        "_outbox",
+        "_progress",
+        "_room",
+        "_told_slow",
+        "_transport",
+        "_ws",
+        "address",
+        "close_code",
+        "dialect",
+        "heard",
+        "id",
+        "pinged",
+        "received",
+        "rtt",
+        "sent",
+        "sent_bytes",
+        "since",
+        "subject",
+    )
+
+    def __init__(
+        self,
+        connection_id: str,
+        dialect: Dialect,
+        *,
+        ws: Socket,
+        transport: asyncio.WriteTransport,
+        address: str,
+        flusher: Flusher,
+        limits: SessionLimits,
+        mint: Mint,
+        metrics: Metrics,
+        now: float,
+    ) -> None:
+        self.id = connection_id
+        self.dialect = dialect
+        self.address = address
+        self.subject = "anonymous"
+        self.since = mint.now()
+        self.heard = self.pinged = now
+        self.rtt: float | None = None
+        self.received = self.sent = self.sent_bytes = 0
+        self.close_code: int | None = None
+        self._ws = ws
+        self._transport = transport
+        self._flusher = flusher
+        self._limits = limits
+        self._mint = mint
+        self._metrics = metrics
+        self._outbox = Outbox()
+        self._dirty = False
+        self._room: asyncio.Future[None] | None = None
+        self._closer: asyncio.Task[None] | None = None
+        self._accepted = 0
+        self._progress = self._held_since = 0.0
+        self._told_slow = False
+
+    @property
+    def closing(self) -> bool:
+        """Whether it is being closed: nothing is written any more."""
+        return self._closer is not None
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait, here and in the socket's buffer."""
+        return self._outbox.weight + self._transport.get_write_buffer_size()
+
+    @property
+    def mode(self) -> str:
+        """`normal`, or `conflating` while the client is behind."""
+        return "conflating" if self._outbox.holding else "normal"
+
+    def offer(self, batch: Batch) -> None:
+        """Queue a batch; it is written at the end of this turn of the loop if the socket has room."""
+        outbox = self._outbox
+        outbox.push(batch)
+        if outbox.holding:
+            if outbox.weight > self._limits.outbox_bytes:
+                self.close(CloseCode.TOO_SLOW, f"more than {self._limits.outbox_bytes} bytes wait")
+        elif not self._dirty:
+            self._dirty = True
+            self._flusher.mark(self)
+
+    def send(self, message: Message) -> None:
+        """Queue one message."""
+        self.offer(Batch([message]))
+
+    async def room(self) -> None:
+        """Return when all that was queued has been handed to the socket."""
+        if self._closer is not None:
+            await asyncio.wait({self._closer})
+        elif self._dirty or self._outbox.holding:
+            if self._room is None:
+                self._room = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._room)
+        else:
+            await asyncio.sleep(0)
+
+    def flush(self, flusher: Flusher) -> None:
+        """Write all that waits; when the socket is too full, hold it back and conflate it instead."""
+        self._dirty = False
+        transport = self._transport
+        if self._closer is not None or self._outbox.holding:
+            return
+        if transport.is_closing():
+            self._outbox.clear()
+            return
+        if transport.get_write_buffer_size() > HIGH_WATER:
+            self._hold(flusher)
+            return
+        self._write(flusher.wire(self.dialect, self._outbox.take_batches()))
+        if self._room is not None:
+            self._have_room()
+
+    def poll(self, flusher: Flusher, now: float) -> bool:
+        """Write what was held back if the socket has room again; whether some is still held back."""
+        del flusher
+        transport, outbox = self._transport, self._outbox
+        if self._closer is not None or transport.is_closing():
+            return False
+        accepted = self.sent_bytes - transport.get_write_buffer_size()
+        if accepted > self._accepted:
+            self._accepted, self._progress = accepted, now
+        elif now - self._progress > self._limits.stall_seconds:
+            self.close(CloseCode.TOO_SLOW, f"took nothing for {self._limits.stall_seconds:g} s")
+            return False
+        self._metrics.queue_depth.observe(outbox.weight)
+        while outbox.holding and transport.get_write_buffer_size() <= HIGH_WATER:
+            if not self._told_slow:
+                self._told_slow = True
+                self._write_now([self._mint.delivery("conflating", int((now - self._held_since) * 1000))])
+            self._write_now(outbox.take_held(_HELD_CHUNK))
+        if outbox.holding:
+            return True
+        if self._told_slow:
+            self._write_now([self._mint.delivery("normal", 0)])
+        self._metrics.conflated.inc(outbox.conflated)
+        outbox.conflated = 0
+        self._have_room()
+        return False
+
+    def ping(self, now: float) -> None:
+        """Send a ping that carries the time."""
+        self.pinged = now
+        self._control(frame(_PING.pack(now), Opcode.PING))
+
+    def pong(self, payload: bytes) -> None:
+        """Answer a ping."""
+        self._control(frame(payload, Opcode.PONG))
+
+    def ponged(self, payload: bytes, now: float) -> None:
+        """Take the answer to a ping."""
+        if len(payload) == _PING.size:
+            (sent,) = _PING.unpack(payload)
+            if 0 <= now - sent < 3600:
+                self.measured(now - sent)
+
+    def measured(self, rtt: float) -> None:
+        """A round trip took `rtt` seconds."""
+        self.rtt = rtt
+        self._metrics.rtt.observe(rtt)
+
+    def close(self, code: int, reason: str) -> None:
+        """Write what waits, if there is room, and close; at most once, and without waiting for it."""
+        if self._closer is not None:
+            return
+        transport = self._transport
+        if not self._outbox.holding and not transport.is_closing() and transport.get_write_buffer_size() <= HIGH_WATER:
+            for batch in self._outbox.take_batches():
+                self._write_now(batch.messages)
+        self._outbox.clear()
+        self._flusher.forget(self)
+        self.close_code = code
+        self._closer = asyncio.create_task(self._close(code, reason), name=f"close-{self.id}")
+
+    async def closed(self) -> None:
+        """Return when the closing that was begun is over."""
+        if self._closer is not None:
+            await asyncio.wait({self._closer})
+
+    def abort(self) -> None:
+        """End the connection at once, with whatever still waits for it."""
+        self._outbox.clear()
+        self._flusher.forget(self)
+        self._have_room()
+        self._transport.abort()
+
+    async def _close(self, code: int, reason: str) -> None:
+        text = reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore").encode()
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._ws.close(code=code, message=text)
+        # A client that takes nothing would keep the socket, and all that waits in it, for ever.
+        self._transport.abort()
+
+    def _hold(self, flusher: Flusher) -> None:
+        now = asyncio.get_running_loop().time()
+        self._outbox.hold()
+        self._accepted = self.sent_bytes - self._transport.get_write_buffer_size()
+        self._progress = self._held_since = now
+        self._told_slow = False
+        flusher.slow(self)
+        if self._outbox.weight > self._limits.outbox_bytes:
+            self.close(CloseCode.TOO_SLOW, f"more than {self._limits.outbox_bytes} bytes wait")
+
+    def _write(self, wire: Wire) -> None:
+        data = wire.data
+        if data:
+            self._transport.write(data)
+            self.sent_bytes += len(data)
+            self.sent += wire.count
+            wire.deliveries += 1
+
+    def _write_now(self, messages: Sequence[Message]) -> None:
+        wire = make_wire(messages, self.dialect)
+        self._write(wire)
+        self._metrics.sent(wire.types, len(wire.data), wire.deliveries)
+
+    def _control(self, data: bytes) -> None:
+        if self._closer is None and not self._transport.is_closing():
+            self._transport.write(data)
+            self.sent_bytes += len(data)
+
+    def _have_room(self) -> None:
+        if self._room is not None:
+            if not self._room.done():
+                self._room.set_result(None)
+            self._room = None
