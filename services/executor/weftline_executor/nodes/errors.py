@@ -58,7 +58,7 @@ class ExpressionFailed(NodeTypeError):
 
     def __init__(self, reason: str, source: str, path: str = "") -> None:
         where = f"`{path}`: " if path else ""
-        super().__init__(f"{where}the expression {clip(source)} failed: {reason}")
+        super().__init__(f"{where}{reason} (in the expression {clip(source)})")
         self.reason = reason
         self.source = source
         self.path = path
