@@ -53,10 +53,11 @@ class Bookmark:
         """Return the request that goes on from here."""
         plan = self._plan
         request = ws.WatchEventsRequest(
-            workflow_id=plan.workflow_id, telemetry=plan.telemetry, until_head=plan.until_head
+            workflow_id=plan.workflow_id,
+            start_from=ws.WATCH_FROM_CURSOR if self._placed else self._start,
+            telemetry=plan.telemetry,
+            until_head=plan.until_head,
         )
-        # The field's name is a keyword of Python, so that it can't be written as an attribute.
-        request.start_from = ws.WATCH_FROM_CURSOR if self._placed else self._start
         if self._placed and plan.workflow_id:
             request.cursor.CopyFrom(ws.Cursor(epoch=self._epoch, seq=self._seq))
         elif self._placed:

@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 from uuid import uuid4
 
 import grpc
@@ -19,6 +19,7 @@ from weftline_cli.rpc_errors import RpcFailure, read_failure, translate
 
 DEADLINE_S: Final = 30.0
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+MAX_METADATA_BYTES: Final = 64 * 1024
 PAGE_SIZE: Final = 500
 
 # A lost answer is asked for again: a command's id makes it act once.
@@ -40,6 +41,7 @@ _SERVICE_CONFIG: Final = json.dumps(
 )
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.max_reconnect_backoff_ms", 2000),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 500),
@@ -73,7 +75,8 @@ class ExecutorClient:
     async def start(self, workflow_id: str, definition: Definition) -> ws.StartWorkflowResponse:
         """Start a run; an empty `workflow_id` has one minted.
 
-        Raises InvalidWorkflowError with every fault when the workflow is not valid.
+        Raises InvalidWorkflowError with every fault when the workflow is not valid: a refusal has room for some of them
+        only, so that all are asked for.
         """
         request = ws.StartWorkflowRequest(
             workflow_id=workflow_id, definition_json=definition.to_json(), command_id=_command_id(), by=caller()
@@ -84,7 +87,7 @@ class ExecutorClient:
             failure = read_failure(error)
             faults = _definition_faults(failure, definition)
             if faults:
-                raise InvalidWorkflowError(definition.source, faults) from error
+                raise InvalidWorkflowError(definition.source, await self.faults(definition) or faults) from error
             raise translate(failure, self.address) from error
 
     async def pause(self, workflow_id: str, mode: ws.PauseMode.ValueType, reason: str) -> ws.CommandResult:
@@ -143,14 +146,11 @@ class ExecutorClient:
     async def validate(self, definition: Definition) -> ws.ValidateWorkflowResponse:
         """Return all that is wrong with a workflow."""
         request = ws.ValidateWorkflowRequest(definition_json=definition.to_json())
-        try:
-            return await self._stub.ValidateWorkflow(request, timeout=DEADLINE_S)
-        except grpc.aio.AioRpcError as error:
-            failure = read_failure(error)
-            faults = _definition_faults(failure, definition)
-            if faults:
-                raise InvalidWorkflowError(definition.source, faults) from error
-            raise translate(failure, self.address) from error
+        return await self._call(self._stub.ValidateWorkflow(request, timeout=DEADLINE_S))
+
+    async def faults(self, definition: Definition) -> list[Fault]:
+        """Return all that is wrong with a workflow, each fault with its node."""
+        return faults_in(await self.validate(definition), definition)
 
     async def node_types(self) -> list[ws.NodeType]:
         """Return the node types that the executor can run, by name."""
@@ -187,6 +187,14 @@ class ExecutorClient:
             raise translate(read_failure(error), self.address) from error
 
 
+def faults_in(answer: ws.ValidateWorkflowResponse, definition: Definition) -> list[Fault]:
+    """Return the faults that a validation found, each with the node that its path leads through."""
+    return [
+        Fault(each.path, each.code, each.message, each.node_id or definition.node_at(each.path))
+        for each in answer.faults
+    ]
+
+
 def caller() -> str:
     """Return who runs this command, as `user@host`, for the events."""
     try:
@@ -209,14 +217,3 @@ def _definition_faults(failure: RpcFailure, definition: Definition) -> list[Faul
         for each in failure.violations
         if definition.owns(each.path)
     ]
-
-
-def command_data(result: ws.CommandResult, state: str) -> dict[str, Any]:
-    """Return what a command did, as the object that `--json` prints; `state` is the word for the run's state."""
-    return {
-        "workflowId": result.workflow_id,
-        "runId": result.run_id,
-        "state": state,
-        "seq": result.seq,
-        "epoch": result.epoch,
-    }

@@ -30,14 +30,15 @@ def event_message(event: ev.Event) -> dict[str, Any]:
 
 
 def snapshot_message(snapshot: ws.WorkflowSnapshot) -> dict[str, Any]:
-    """Return a snapshot as a `workflow.snapshot` message, whose `seq` is the last one that it holds."""
+    """Return a snapshot as a `workflow.snapshot` message; the `seq` in its payload is the last one that it holds."""
     payload: dict[str, Any] = {
         "epoch": snapshot.epoch,
+        "seq": snapshot.seq,
         "state": text.run_state(snapshot.state),
+        "definition": text.decode_json(snapshot.definition_json),
         "by": snapshot.by,
         "startedAt": snapshot.started_ms,
-        **_definition(snapshot.definition_json),
-        "nodeStates": [node_payload(node) for node in snapshot.nodes],
+        "nodes": [node_payload(node) for node in snapshot.nodes],
         "progress": _progress(snapshot.progress),
         "logs": [event_message(event) for event in snapshot.logs],
     }
@@ -53,8 +54,18 @@ def snapshot_message(snapshot: ws.WorkflowSnapshot) -> dict[str, Any]:
         "type": "workflow.snapshot",
         "workflowId": snapshot.workflow_id,
         "runId": snapshot.run_id,
-        "seq": snapshot.seq,
         "payload": payload,
+    }
+
+
+def command_row(result: ws.CommandResult) -> dict[str, Any]:
+    """Return what a command did as one row."""
+    return {
+        "workflowId": result.workflow_id,
+        "runId": result.run_id,
+        "state": text.run_state(result.state),
+        "seq": result.seq,
+        "epoch": result.epoch,
     }
 
 
@@ -119,13 +130,8 @@ def _body(event: ev.Event) -> tuple[str, dict[str, Any]]:
 
 
 def _start(start: ev.WorkflowStart) -> dict[str, Any]:
-    return {**_definition(start.definition_json), "by": start.by, "totalNodes": start.total_nodes}
-
-
-def _definition(definition_json: str) -> dict[str, Any]:
-    definition = text.decode_json(definition_json)
-    body = definition if isinstance(definition, dict) else {}
-    return {"nodes": body.get("nodes", []), "edges": body.get("edges", []), "config": body.get("config", {})}
+    definition = text.decode_json(start.definition_json)
+    return {**(definition if isinstance(definition, dict) else {}), "by": start.by}
 
 
 def _change(change: ev.RunStateChange) -> dict[str, Any]:

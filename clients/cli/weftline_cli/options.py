@@ -39,6 +39,10 @@ class Output:
         for each in lines:
             self.console.print(each, markup=False, soft_wrap=isinstance(each, str | Text))
 
+    def note(self, words: str) -> None:
+        """Write words about the command itself to standard error."""
+        self._error_line(Text(words))
+
     def error(self, error: CliError) -> None:
         """Write an error: as sentences, or as one JSON object with `--json`."""
         if self.as_json:
@@ -46,7 +50,7 @@ class Output:
             print(encode({"error": body}), file=sys.stderr, flush=True)
             return
         if isinstance(error, InterruptedCommandError):
-            self._error_line(Text(str(error)))
+            self.note(str(error))
             return
         self._error_line(Text.assemble(("error: ", "bold red"), text.plain(str(error))))
         if isinstance(error, InvalidWorkflowError):

@@ -16,14 +16,9 @@ def numbered(*seqs: int) -> list[ev.Event]:
     return [make.log(seq, str(seq)) for seq in seqs]
 
 
-def beginning(request: ws.WatchEventsRequest) -> ws.WatchFrom.ValueType:
-    found: ws.WatchFrom.ValueType = getattr(request, "from")
-    return found
-
-
 def test_it_asks_for_what_comes_after_its_cursor() -> None:
     request = Bookmark(CURSOR).request()
-    assert beginning(request) == ws.WATCH_FROM_CURSOR
+    assert request.start_from == ws.WATCH_FROM_CURSOR
     assert request.cursor == ws.Cursor(epoch=make.EPOCH, seq=4)
 
 
@@ -62,7 +57,7 @@ def test_whatever_is_repeated_each_event_comes_once_and_in_order(breaks: list[in
 def test_a_snapshot_is_asked_for_until_one_came_and_then_what_follows_it() -> None:
     bookmark = Bookmark(WatchPlan(make.WORKFLOW))
     bookmark.created(ws.WatchCreated(epoch=make.EPOCH, seq=9))
-    assert beginning(bookmark.request()) == ws.WATCH_FROM_SNAPSHOT
+    assert bookmark.request().start_from == ws.WATCH_FROM_SNAPSHOT
     bookmark.snapshot(make.snapshot(9), 0)
     assert bookmark.request().cursor == ws.Cursor(epoch=make.EPOCH, seq=9)
 
@@ -82,7 +77,7 @@ def test_a_workflow_without_a_run_is_watched_from_its_first_event() -> None:
 def test_a_compacted_place_is_given_up_for_a_snapshot_of_the_new_log() -> None:
     bookmark = Bookmark(CURSOR)
     bookmark.compacted()
-    assert beginning(bookmark.request()) == ws.WATCH_FROM_SNAPSHOT
+    assert bookmark.request().start_from == ws.WATCH_FROM_SNAPSHOT
     fresh = make.snapshot(2)
     fresh.epoch = "epoch-2"
     bookmark.snapshot(fresh, 0)
@@ -92,7 +87,7 @@ def test_a_compacted_place_is_given_up_for_a_snapshot_of_the_new_log() -> None:
 def test_a_watch_of_all_goes_on_after_the_last_commit() -> None:
     bookmark = Bookmark(WatchPlan())
     bookmark.created(ws.WatchCreated(epoch=make.EPOCH, commit=7))
-    assert beginning(bookmark.request()) == ws.WATCH_FROM_SNAPSHOT
+    assert bookmark.request().start_from == ws.WATCH_FROM_SNAPSHOT
     assert len(bookmark.accept(numbered(3, 9), 8)) == 2
     assert bookmark.request().position == ws.Position(epoch=make.EPOCH, commit=8)
     bookmark.accept([make.node_progress("a", 0.5)], 0)

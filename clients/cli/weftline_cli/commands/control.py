@@ -7,7 +7,8 @@ import click
 
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli import runtime, text
-from weftline_cli.client import ExecutorClient, command_data
+from weftline_cli.client import ExecutorClient
+from weftline_cli.messages import command_row
 from weftline_cli.options import Output, common, pass_output
 
 PAUSE_MODES: Final = {"drain": ws.PAUSE_MODE_DRAIN, "immediate": ws.PAUSE_MODE_IMMEDIATE}
@@ -76,8 +77,7 @@ def _command(output: Output, call: Callable[[ExecutorClient], Awaitable[ws.Comma
             return await call(client)
 
     result = runtime.run(command())
-    state = text.run_state(result.state)
     if output.as_json:
-        output.row(command_data(result, state))
+        output.row(command_row(result))
     else:
-        output.say(f"{result.workflow_id} is {state} (run {result.run_id}).")
+        output.say(f"{result.workflow_id} is {text.run_state(result.state)} (run {result.run_id}).")

@@ -8,9 +8,9 @@ from rich.text import Text
 
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli import runtime, tables, text
-from weftline_cli.client import ExecutorClient
+from weftline_cli.client import ExecutorClient, faults_in
 from weftline_cli.definition import Definition, load
-from weftline_cli.errors import Fault, InvalidWorkflowError, NotFoundError, exit_code, fault_data
+from weftline_cli.errors import InvalidWorkflowError, NotFoundError, exit_code, fault_data
 from weftline_cli.messages import node_type_row, snapshot_message, summary_row
 from weftline_cli.options import Output, common, pass_output, pretty_json
 from weftline_cli.view import RunView
@@ -104,13 +104,7 @@ async def _validate(executor: str, definition: Definition) -> ws.ValidateWorkflo
     async with ExecutorClient(executor) as client:
         answer = await client.validate(definition)
     if answer.faults:
-        raise InvalidWorkflowError(
-            definition.source,
-            [
-                Fault(each.path, each.code, each.message, each.node_id or definition.node_at(each.path))
-                for each in answer.faults
-            ],
-        )
+        raise InvalidWorkflowError(definition.source, faults_in(answer, definition))
     return answer
 
 

@@ -8,10 +8,11 @@ import click
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli import runtime, text
 from weftline_cli.bookmark import Bookmark, WatchPlan
-from weftline_cli.client import ExecutorClient, command_data
+from weftline_cli.client import ExecutorClient
 from weftline_cli.definition import Definition, load, parse_param, workflow_id_of
 from weftline_cli.errors import InterruptedCommandError
 from weftline_cli.follow import ReconnectPolicy, follow
+from weftline_cli.messages import command_row
 from weftline_cli.options import Output, common, pass_output
 from weftline_cli.outcome import Outcome
 from weftline_cli.screens.choice import choose_screen
@@ -65,8 +66,7 @@ async def _start_only(output: Output, workflow_id: str, definition: Definition) 
         started = await client.start(workflow_id, definition)
     result = started.result
     if output.as_json:
-        row = command_data(result, text.run_state(result.state))
-        output.row({**row, "attached": started.attached})
+        output.row({**command_row(result), "attached": started.attached})
         return
     word = "Joined" if started.attached else "Started"
     output.say(f"{word} {result.workflow_id}, run {result.run_id}. Watch it: weftline watch {result.workflow_id}")
@@ -109,7 +109,7 @@ async def _look_up(client: ExecutorClient, outcome: Outcome, output: Output) -> 
     """Return how a run ended whose end was not seen because a newer one took its place."""
     found = await client.find_run(outcome.workflow_id, outcome.run_id)
     if found is None:
-        output.errors.print(f"Run {outcome.run_id} was replaced by a newer one; how it ended is not kept.")
+        output.note(f"Run {outcome.run_id} was replaced by a newer one; how it ended is not kept.")
         return outcome
-    output.errors.print(f"Run {outcome.run_id} ended with {text.run_state(found.state)}; a newer one took its place.")
+    output.note(f"Run {outcome.run_id} ended with {text.run_state(found.state)}; a newer one took its place.")
     return Outcome(outcome.workflow_id, outcome.run_id, found.state)

@@ -74,7 +74,7 @@ def up(
     except InterruptedCommandError as error:
         if once:
             raise
-        output.errors.print(Text(error.hint or "Stopped."))
+        output.note(error.hint or "Stopped.")
         return
     context.exit(outcome.exit_code)
 

@@ -70,8 +70,8 @@ class PlainScreen:
         if self._all or reached < self._said + STEP or reached >= 1:
             return
         self._said = reached - reached % STEP
-        remaining = view.remaining_ms(view.started_ms)
-        to_go = f", about {text.duration(remaining)} to go" if remaining is not None else ""
+        known = event.progress.HasField("estimated_remaining_ms")
+        to_go = f", about {text.duration(event.progress.estimated_remaining_ms)} to go" if known else ""
         self._print(f"{'':>10}  {reached:.0%} done, {counts(view)}{to_go}")
 
     def _print(self, said: object) -> None:

@@ -1,0 +1,1 @@
+"""Tests of the command line as a process of its own, over real sockets."""
