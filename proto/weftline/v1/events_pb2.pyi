@@ -329,7 +329,9 @@ class NodeTransition(_message.Message):
     attempt: _builtins.int
     """Which attempt this is about: 1 for the first."""
     data_json: _builtins.str
-    """On success the node's output, as JSON text; empty when there is none."""
+    """On success the node's output, on error more about it, as JSON text; empty
+    when there is none.
+    """
     error: _builtins.str
     """On error what went wrong, for a person."""
     error_code: _builtins.str

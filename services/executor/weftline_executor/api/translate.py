@@ -102,6 +102,8 @@ def _node_failed(message: pb.Event, event: model.NodeFailed) -> None:
     node = message.node
     node.node_id, node.status, node.attempt = event.node, _ERROR, event.attempt
     node.duration_ms, node.error, node.error_code = event.duration, event.error, event.code
+    if event.details is not model.NO_JSON:
+        node.data_json = text(event.details)
 
 
 def _skipped(message: pb.Event, event: model.NodeSkipped) -> None:
@@ -165,7 +167,7 @@ def node_state(node_id: str, state: NodeState | None) -> pb.NodeTransition:
     if state.status is NodeStatus.SUCCESS:
         message.data_json, message.handle = text(state.output), state.handle
     elif state.status is NodeStatus.ERROR:
-        message.error, message.error_code = state.error, state.code
+        message.data_json, message.error, message.error_code = text(state.output), state.error, state.code
     if state.duration is not None:
         message.duration_ms = state.duration
     if state.progress is not None:

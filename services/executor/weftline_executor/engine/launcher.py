@@ -14,6 +14,7 @@ import msgspec
 
 from weftline_executor.engine.attempt import Attempt, AttemptSink, Reporter
 from weftline_executor.engine.nodeloop import NodeLoops
+from weftline_executor.engine.verdict import json_object
 from weftline_executor.graph import NodeDef
 from weftline_executor.nodes import (
     Branch,
@@ -25,9 +26,11 @@ from weftline_executor.nodes import (
     PreparedCall,
     Scope,
     SecretMissing,
+    SecretUnreadable,
 )
 
 MAX_ERROR = 4096
+MAX_DETAILS = 16_384
 _log = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
 
@@ -42,10 +45,11 @@ class Success:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The attempt failed: `error` for a person, `code` for a program."""
+    """The attempt failed: `error` for a person, `code` for a program, `details` a JSON object or empty."""
 
     error: str
     code: str
+    details: bytes = b""
 
 
 class Catalog(Protocol):
@@ -201,11 +205,14 @@ class Launcher:
     def _failure(self, launch: Launch, error: BaseException) -> Failure:
         match error:
             case NodeFailed():
-                return Failure(error.message[:MAX_ERROR], error.code)
+                details = bytes(json_object(error.details, MAX_DETAILS)) if error.details else b""
+                return Failure(error.message[:MAX_ERROR], error.code, details)
             case ConfigInvalid() | ExpressionFailed():
                 return Failure(str(error)[:MAX_ERROR], error.code)
-            case SecretMissing():
-                return Failure(str(error), "secret_missing")
+            case SecretMissing() | SecretUnreadable():
+                return Failure(
+                    str(error), "secret_missing" if isinstance(error, SecretMissing) else "secret_unreadable"
+                )
             case _:
                 where = f"run {launch.run_id}, node {launch.attempt.node_id!r} ({launch.node.type.name})"
                 _log.info("%s raised", where, exc_info=error)

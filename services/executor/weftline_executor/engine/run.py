@@ -15,7 +15,7 @@ from weftline_executor.engine.launcher import Failure, Launch, PreparedNode, Suc
 from weftline_executor.engine.progress import ProgressReport
 from weftline_executor.engine.rebuild import rebuild
 from weftline_executor.engine.runtime import Runtime
-from weftline_executor.engine.verdict import NodeFault, first_fault, log_context, outputs
+from weftline_executor.engine.verdict import NodeFault, first_fault, json_object, outputs
 from weftline_executor.graph import Frontier, Graph, Resolution
 from weftline_executor.model.events import (
     NO_JSON,
@@ -318,8 +318,9 @@ class Run:
             )
         else:
             shown = CANCELLED if attempt.cancelled else result
+            details = msgspec.Raw(shown.details) if shown.details else NO_JSON
             self._journal.append(
-                NodeFailed(seq, now, attempt.node_id, attempt.number, duration, shown.error, shown.code)
+                NodeFailed(seq, now, attempt.node_id, attempt.number, duration, shown.error, shown.code, details)
             )
         self.progress.attempt_ended(attempt, duration, succeeded)
         self._runtime.slots.release()
@@ -339,7 +340,7 @@ class Run:
     def report_log(self, attempt: Attempt, level: str, message: str, context: Mapping[str, object]) -> None:
         """See Reporter."""
         if not attempt.done:
-            encoded = log_context(dict(context), MAX_CONTEXT) if context else NO_JSON
+            encoded = json_object(context, MAX_CONTEXT) if context else NO_JSON
             seq, now = self._journal.next_seq(), self._runtime.now()
             self._journal.append(LogWritten(seq, now, LogLevel(level), message, attempt.node_id, encoded))
 

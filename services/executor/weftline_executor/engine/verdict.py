@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -41,10 +42,10 @@ def outputs(graph: Graph, projection: RunProjection) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(values))
 
 
-def log_context(context: dict[str, object], limit: int) -> msgspec.Raw:
-    """The context of a log line as JSON; what is not JSON becomes text, what is over `limit` bytes is left out."""
+def json_object(values: Mapping[str, object], limit: int) -> msgspec.Raw:
+    """What a node says beside its message, as JSON; what is not JSON becomes text, over `limit` bytes it is left out."""
     try:
-        body = msgspec.json.encode(context)
+        body = msgspec.json.encode(dict(values))
     except (TypeError, ValueError, RecursionError):
-        body = msgspec.json.encode({key: repr(value)[:256] for key, value in context.items()})
+        body = msgspec.json.encode({str(key): repr(value)[:256] for key, value in values.items()})
     return msgspec.Raw(body if len(body) <= limit else b'{"truncated":true}')

@@ -75,13 +75,14 @@ class NodeSucceeded(_Durable, frozen=True, tag="node.success", omit_defaults=Tru
 
 
 class NodeFailed(_Durable, frozen=True, tag="node.error", omit_defaults=True, gc=False):
-    """The attempt failed: `error` is for a person, `code` for a program."""
+    """The attempt failed: `error` is for a person, `code` for a program, `details` is a JSON object."""
 
     node: str
     attempt: int
     duration: int
     error: str
     code: str
+    details: Raw = NO_JSON
 
 
 class NodeSkipped(_Durable, frozen=True, tag="node.skipped", omit_defaults=True, gc=False):

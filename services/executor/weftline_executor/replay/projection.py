@@ -34,7 +34,10 @@ KEPT_LOGS = 200
 
 
 class NodeState:
-    """What is known of one node; times are ms since the Unix epoch, `first_started_at` is its first attempt's start."""
+    """What is known of one node; times are ms since the Unix epoch, `first_started_at` is its first attempt's start.
+
+    `output` is what a success gave, or the details of a failure.
+    """
 
     __slots__ = (
         "attempt",
@@ -193,6 +196,7 @@ class RunProjection:
         state.duration = event.duration
         state.error = event.error
         state.code = event.code
+        state.output = event.details
         self.failed_nodes += 1
 
     def _node_skipped(self, event: NodeSkipped) -> None:
