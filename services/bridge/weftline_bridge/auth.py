@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
 class OriginPolicy:
-    """Same-origin pages, the listed origins, and clients that are no browsers may connect."""
+    """Same-origin pages, the listed origins, and clients that are no browsers may connect.
+
+    So may a page of any port of this machine to a bridge that is addressed as this machine: that is how a canvas is
+    developed. A foreign page can't pose as one, whatever its name resolves to, since its origin keeps its name.
+    """
 
     origins: frozenset[str] = frozenset()
     any_origin: bool = False
@@ -44,7 +49,8 @@ class OriginPolicy:
                 wanted.hostname,
                 wanted.port or _DEFAULT_PORTS.get(parts.scheme),
             )
-            return same or _normal(origin) in self.origins
+            local = parts.hostname in _LOOPBACK and wanted.hostname in _LOOPBACK
+            return same or local or _normal(origin) in self.origins
         except ValueError:
             return False
 
