@@ -113,7 +113,7 @@ def _bind(server: ApiServer, settings: Settings) -> None:
 def _serve_metrics(settings: Settings, metrics: Metrics) -> WSGIServer:
     host, _, port = settings.metrics_listen.rpartition(":")
     try:
-        server, _ = start_http_server(int(port), host, metrics.registry)
+        server, _ = start_http_server(int(port), host.strip("[]"), metrics.registry)
     except OSError as error:
         raise OSError(
             f"address {settings.metrics_listen} can't be used: {error.strerror} "

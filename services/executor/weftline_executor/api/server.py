@@ -73,9 +73,9 @@ class ApiServer:
     async def _tell_health(self) -> None:
         serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
         while True:
-            status = serving if self._engine.healthy else not_serving
-            for service in ("", SERVICE):
-                await self._health.set(service, status)
+            # The server as such lives, and goes on serving watches, when the log can't be written for a while.
+            await self._health.set("", serving)
+            await self._health.set(SERVICE, serving if self._engine.healthy else not_serving)
             await asyncio.sleep(HEALTH_INTERVAL)
 
 
