@@ -17,6 +17,7 @@ from weftline_cli.errors import CliError, InterruptedCommandError, InvalidWorkfl
 from weftline_cli.messages import encode
 
 DEFAULT_EXECUTOR: Final = "127.0.0.1:50051"
+WIDTH_OF_A_FILE: Final = 400
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,8 +28,8 @@ class Output:
 
     executor: str = DEFAULT_EXECUTOR
     as_json: bool = False
-    console: Console = field(default_factory=lambda: Console(highlight=False))
-    errors: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    console: Console = field(default_factory=lambda: _console(stderr=False))
+    errors: Console = field(default_factory=lambda: _console(stderr=True))
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Write one line of NDJSON."""
@@ -95,6 +96,14 @@ pass_output = click.make_pass_decorator(Output, ensure=True)
 def pretty_json(value: Any) -> str:
     """Return a value as indented JSON that can't steer a terminal."""
     return text.plain(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _console(*, stderr: bool) -> Console:
+    """Return a console as wide as the terminal; where there is none, wide enough that no table is folded."""
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH_OF_A_FILE
+    return console
 
 
 def _set_json(context: click.Context, _parameter: click.Parameter, value: bool) -> None:

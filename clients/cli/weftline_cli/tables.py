@@ -70,9 +70,15 @@ def node_types_table(node_types: Sequence[ws.NodeType]) -> Table:
     table = _table("type", "what it does", "handles", "after a crash")
     for node_type in node_types:
         handles = [*node_type.output_handles, *(["…"] if node_type.dynamic_handles else [])]
-        description = text.one_line(node_type.description or node_type.title)
-        table.add_row(Text(node_type.name, "bold"), description, ", ".join(handles), node_type.idempotency)
+        table.add_row(
+            Text(node_type.name, "bold"), _first_sentence(node_type), ", ".join(handles), node_type.idempotency
+        )
     return table
+
+
+def _first_sentence(node_type: ws.NodeType) -> str:
+    sentence, full_stop, _ = text.one_line(node_type.description or node_type.title).partition(". ")
+    return sentence + full_stop.rstrip()
 
 
 def _node_row(node: NodeView, view: RunView) -> tuple[str | Text, ...]:

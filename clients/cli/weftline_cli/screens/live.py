@@ -54,8 +54,9 @@ class LiveScreen:
         self._console.print(Text(words, "yellow"), soft_wrap=True)
 
     def refresh(self, view: RunView, now_ms: int) -> None:
-        """Draw the view anew."""
-        self._live.update(drawing(view, now_ms), refresh=True)
+        """Draw the view anew; nothing before anything is known."""
+        if view.run_id:
+            self._live.update(drawing(view, now_ms), refresh=True)
 
     def summary(self, view: RunView) -> None:
         """Replace the drawing by how the run ended."""

@@ -12,7 +12,7 @@ from weftline_cli.screens.lines import line, line_of_any
 from weftline_cli.screens.summary import counts, summary_lines
 from weftline_cli.view import RunView
 
-STEP: Final = 0.1
+ROUNDING: Final = 1e-6
 
 
 class PlainScreen:
@@ -27,7 +27,7 @@ class PlainScreen:
         self._console = console
         self._errors = errors
         self._all = all_workflows
-        self._said = 0.0
+        self._tenths = 0
 
     def __enter__(self) -> Self:
         return self
@@ -40,12 +40,12 @@ class PlainScreen:
     def snapshot(self, snapshot: ws.WorkflowSnapshot, view: RunView) -> None:
         """Print where the run stands."""
         self._print(f"{snapshot.workflow_id} is {text.run_state(snapshot.state)}: {counts(view)}")
-        self._said = snapshot.progress.progress
+        self._tenths = int(snapshot.progress.progress * 10 + ROUNDING)
 
     def event(self, event: ev.Event, view: RunView) -> None:
         """Print the event's line; of progress only each tenth of the way."""
         if event.WhichOneof("payload") == "workflow_start":
-            self._said = 0.0
+            self._tenths = 0
         if event.WhichOneof("payload") == "progress":
             self._progress(event, view)
             return
@@ -67,9 +67,10 @@ class PlainScreen:
 
     def _progress(self, event: ev.Event, view: RunView) -> None:
         reached = event.progress.progress
-        if self._all or reached < self._said + STEP or reached >= 1:
+        tenths = int(reached * 10 + ROUNDING)
+        if self._all or tenths <= self._tenths or reached >= 1:
             return
-        self._said = reached - reached % STEP
+        self._tenths = tenths
         known = event.progress.HasField("estimated_remaining_ms")
         to_go = f", about {text.duration(event.progress.estimated_remaining_ms)} to go" if known else ""
         self._print(f"{'':>10}  {reached:.0%} done, {counts(view)}{to_go}")

@@ -10,7 +10,7 @@ from typing import Final
 MAX_LINE_BYTES: Final = 64 * 1024
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 TAIL_LINES: Final = 20
-_SERIOUS = re.compile(r"\b(warn(ing)?|error|critical|fatal)\b", re.IGNORECASE)
+_LEVEL = re.compile(r"\b(?:(debug|info)|warn(?:ing)?|error|critical|fatal)\b", re.IGNORECASE)
 _LEVEL_WIDTH: Final = 100
 
 
@@ -39,7 +39,7 @@ class ChildLog:
     def __init__(self, path: Path) -> None:
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._handler = logging.handlers.RotatingFileHandler(
-            path, maxBytes=MAX_FILE_BYTES, backupCount=1, encoding="utf-8"
+            path, maxBytes=MAX_FILE_BYTES, backupCount=1, encoding="utf-8", delay=True
         )
 
     def write(self, line: str) -> None:
@@ -53,5 +53,6 @@ class ChildLog:
 
 
 def is_serious(line: str) -> bool:
-    """Whether a log line is a warning or worse, by the level that stands at its beginning."""
-    return _SERIOUS.search(line[:_LEVEL_WIDTH]) is not None
+    """Whether a log line is a warning or worse, by the first level that it names near its beginning."""
+    level = _LEVEL.search(line[:_LEVEL_WIDTH])
+    return level is not None and level[1] is None

@@ -1,0 +1,41 @@
+"""What `--json` prints of an event is, field for field, the message that the bridge casts."""
+
+import json
+
+import pytest
+
+from tests.unit.cli import events as make
+from weftline.v1 import events_pb2 as ev
+from weftline_bridge.upstream.translate import translate
+from weftline_cli.messages import event_message
+
+CHANGE = ev.RunStateChange(state=ev.RUN_STATE_PAUSING, by="ada", in_flight=["a"], mode="drain", reason="lunch")
+EVENTS = [
+    make.started(1, "a", "b"),
+    make.event(2, workflow_pause=CHANGE),
+    make.event(3, workflow_resume=ev.RunStateChange(state=ev.RUN_STATE_RUNNING)),
+    make.event(4, workflow_stop=ev.RunStateChange(state=ev.RUN_STATE_STOPPING, by="ada", mode="terminate")),
+    make.node(5, "a", ev.NODE_STATUS_PENDING, reason="concurrency"),
+    make.node(6, "a", ev.NODE_STATUS_RUNNING),
+    make.node(7, "a", ev.NODE_STATUS_SUCCESS, data_json='{"x": [1, null, "é"]}', duration_ms=0, handle="true"),
+    make.node(8, "a", ev.NODE_STATUS_ERROR, error="no", error_code="node_failed", duration_ms=3, attempt=2),
+    make.node(9, "b", ev.NODE_STATUS_SKIPPED, reason="branch_not_taken", attempt=0),
+    make.node_progress("a", 0.0),
+    make.run_progress(0.25, total=4),
+    make.run_progress(0.5, total=4, remaining_ms=0),
+    make.log(10, "hello", "a"),
+    make.event(11, log=ev.Log(level=ev.LOG_LEVEL_WARN, message="", context_json='{"k": 1}')),
+    make.completed(12, outputs='{"out": 1}'),
+    make.failed(13, "a"),
+    make.event(14, error=ev.RunError(error="crash", code="crash_loop", details_json='{"n": 21}')),
+]
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: f"{event.WhichOneof('payload')}-{event.seq}")
+def test_an_event_reads_the_same_on_the_command_line_and_over_websocket(event: ev.Event) -> None:
+    assert event_message(event) == json.loads(translate(event).data)
+
+
+def test_the_sample_has_every_kind_of_event() -> None:
+    kinds = {field.name for field in ev.Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
+    assert {event.WhichOneof("payload") for event in EVENTS} == kinds
