@@ -100,13 +100,13 @@ def test_every_block_is_of_a_known_kind_and_well_formed(block: Block) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_code_of_a_document_runs(document: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_the_code_of_a_document_runs(document: Path, tmp_path: Path, addresses: Addresses) -> None:
     told = [block.content for block in blocks(document) if block.language == "python" and not block.marks]
     if told:
         run([*COMMANDS["python"], "\n".join(told)], tmp_path)
     for block in blocks(document):
         if "services" in block.marks:
-            run([*COMMANDS[block.language], at(request.getfixturevalue("addresses"), block.content)], ROOT)
+            run([*COMMANDS[block.language], at(addresses, block.content)], ROOT)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
