@@ -1,5 +1,7 @@
 """Values read as a person says them, and nothing that others wrote can steer the terminal."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,9 +29,7 @@ def test_a_duration_reads_as_a_person_says_it(milliseconds: int, words: str) -> 
 
 @given(st.integers(min_value=0, max_value=10**9))
 def test_a_duration_never_shows_60_of_a_unit(milliseconds: int) -> None:
-    words = text.duration(milliseconds)
-    assert " 60 " not in f" {words} "
-    assert not words.startswith("60")
+    assert not re.search(r"\b60(\.0)? (s|m)\b", text.duration(milliseconds))
 
 
 @given(st.text())
