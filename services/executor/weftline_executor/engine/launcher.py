@@ -145,7 +145,8 @@ class Launcher:
     def _call(self, launch: Launch, context: Context, kwargs: Mapping[str, object]) -> Success | Failure:
         try:
             return self._success(launch, launch.node.call.call(context, kwargs, launch.inputs))
-        except Exception as error:
+        except BaseException as error:
+            # Also `sys.exit`: code of a node must end neither its thread unheard nor the engine.
             return self._failure(launch, error)
 
     def _in_thread(self, launch: Launch, context: Context, kwargs: Mapping[str, object]) -> None:
@@ -163,7 +164,7 @@ class Launcher:
 
         def done(task: asyncio.Task[Any]) -> None:
             if task.cancelled():
-                result: Success | Failure = Failure("cancelled: the run was stopped", "cancelled")
+                result: Success | Failure = Failure("CancelledError: the node cancelled itself", "node_raised")
             elif (error := task.exception()) is not None:
                 result = self._failure(launch, error)
             else:
@@ -171,8 +172,12 @@ class Launcher:
             self._report(launch, result)
 
         async def work() -> Success | Failure:
-            awaitable = launch.node.call.call(context, kwargs, launch.inputs)
-            return self._success(launch, await cast("Coroutine[Any, Any, object]", awaitable))
+            try:
+                awaitable = launch.node.call.call(context, kwargs, launch.inputs)
+                return self._success(launch, await cast("Coroutine[Any, Any, object]", awaitable))
+            except (SystemExit, KeyboardInterrupt) as error:
+                # A task that lets these through ends its event loop, and every other node in it.
+                return self._failure(launch, error)
 
         attempt.cancel = self._loops.submit(attempt, work(), done)
 
