@@ -19,12 +19,14 @@ class Ending:
     """When a watch is over.
 
     With `run_id` when that run ended, or was found to be replaced by a newer one; with `any_run` when a run ended, or
-    has ended already; otherwise never. `must_exist` is the id of a workflow that must have a run, empty for none.
+    has ended already; otherwise never. `must_exist` is the id of a workflow that must have a run, empty for none;
+    `known` is how the newest run is known to have ended when only the past is watched.
     """
 
     run_id: str = ""
     any_run: bool = False
     must_exist: str = ""
+    known: ev.RunState.ValueType = ev.RUN_STATE_UNSPECIFIED
 
 
 def now_ms() -> int:
@@ -77,7 +79,8 @@ class RunWatch:
     async def run(self, items: AsyncGenerator[Item, None]) -> Outcome:
         """Show everything that `items` brings; return how it ended.
 
-        The state is RUN_STATE_UNSPECIFIED when the items ran out first, or a newer run replaced the awaited one.
+        The state is the known one when the items ran out, RUN_STATE_UNSPECIFIED when a newer run replaced the awaited
+        one.
         Raises NotFoundError when the workflow must exist and does not.
         """
         with self._screen:
@@ -87,7 +90,7 @@ class RunWatch:
                     outcome = await self._until_end(items, refreshing)
             finally:
                 await _cancel(refreshing)
-            if outcome.state:
+            if outcome.state and self.view.final:
                 self._screen.summary(self.view)
         return outcome
 
@@ -98,8 +101,7 @@ class RunWatch:
             outcome = self._show(item)
             if outcome is not None:
                 return outcome
-        state = self.view.state if self.view.final else ev.RUN_STATE_UNSPECIFIED
-        return Outcome(self.view.workflow_id, self.view.run_id, state)
+        return Outcome(self.view.workflow_id, self.view.run_id, self._ending.known)
 
     def _show(self, item: Item) -> Outcome | None:
         if isinstance(item, Lost | Connected):

@@ -43,10 +43,10 @@ async def test_until_end_a_run_that_ended_before_ends_it_at_once(executor: FakeE
 async def test_the_past_of_an_ended_run_is_replayed_from_a_seq(
     executor: FakeExecutor, begin: str, seqs: list[int]
 ) -> None:
-    executor.state = make.snapshot(3, ev.RUN_STATE_SUCCESS, statuses={"a": ev.NODE_STATUS_SUCCESS})
-    executor.log = [*PAST, make.completed(3)]
+    executor.state = make.snapshot(3, ev.RUN_STATE_ERROR, statuses={"a": ev.NODE_STATUS_ERROR})
+    executor.log = [*PAST, make.failed(3, "a")]
     result = await weftline("watch", "demo", "--from", begin, "--until-end", "--json", executor=executor.address)
-    assert result.code == 0
+    assert result.code == 1
     assert [row["seq"] for row in result.rows if "seq" in row] == seqs
 
 

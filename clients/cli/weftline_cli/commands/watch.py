@@ -120,4 +120,6 @@ async def _from_seq(client: ExecutorClient, plan: WatchPlan, seq: int, until_end
         telemetry=plan.telemetry,
         until_head=until_end and ended,
     )
-    return cursor, Ending(run_id=newest.run_id if until_end and not ended else "")
+    if not until_end:
+        return cursor, Ending()
+    return cursor, Ending(known=newest.state) if ended else Ending(run_id=newest.run_id)
