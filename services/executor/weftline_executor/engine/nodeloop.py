@@ -22,6 +22,7 @@ class NodeLoop:
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
+        self._loop.set_task_factory(self._make_task)
         self._attempts: dict[asyncio.Task[Any], Attempt] = {}
         self._beat = time.monotonic()
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
@@ -70,6 +71,15 @@ class NodeLoop:
     def _pulse(self) -> None:
         self._beat = time.monotonic()
         self._loop.call_later(BEAT_SECONDS, self._pulse)
+
+    def _make_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        """A task that, when it is made within an attempt, counts as a part of it."""
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        parent = asyncio.current_task(loop)
+        if parent is not None and (attempt := self._attempts.get(parent)) is not None:
+            self._attempts[task] = attempt
+            task.add_done_callback(self._forget)
+        return task
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._attempts.pop(task, None)
