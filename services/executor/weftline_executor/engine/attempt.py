@@ -82,7 +82,7 @@ class AttemptSink:
         if attempt.logs == MAX_LOGS:
             level, message, context = "warn", f"no more log lines of this attempt are kept after {MAX_LOGS}", {}
         kept = dict(context)
-        self._call(lambda: self._reporter.report_log(attempt, level, message[:MAX_MESSAGE], kept))
+        self._call(lambda: self._reporter.report_log(attempt, level, message, kept))
 
     def cancelled(self) -> bool:
         """Whether the attempt should end early."""

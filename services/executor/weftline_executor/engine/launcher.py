@@ -14,8 +14,9 @@ import msgspec
 
 from weftline_executor.engine.attempt import Attempt, AttemptSink, Reporter
 from weftline_executor.engine.nodeloop import NodeLoops
-from weftline_executor.engine.verdict import json_object
+from weftline_executor.engine.verdict import clean, json_object, nests_too_deep
 from weftline_executor.graph import NodeDef
+from weftline_executor.graph.definition import MAX_DEPTH
 from weftline_executor.nodes import (
     Branch,
     ConfigInvalid,
@@ -30,6 +31,7 @@ from weftline_executor.nodes import (
 )
 
 MAX_ERROR = 4096
+MAX_CODE = 128
 MAX_DETAILS = 16_384
 _log = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
@@ -157,7 +159,10 @@ class Launcher:
             self._report(launch, result)
 
         # A thread a node, not a pool: a node that never returns is abandoned, and must not hold up another.
-        threading.Thread(target=work, name=f"node:{attempt.node_id}", daemon=True).start()
+        try:
+            threading.Thread(target=work, name=f"node:{attempt.node_id}", daemon=True).start()
+        except RuntimeError as error:
+            launch.owner.finish(attempt, self._failure(launch, error))
 
     def _in_loop(self, launch: Launch, context: Context, kwargs: Mapping[str, object]) -> None:
         attempt = launch.attempt
@@ -205,15 +210,17 @@ class Launcher:
             return Failure(
                 f"the node's output is {len(output)} bytes, over the limit of {self._max_output}", "output_too_large"
             )
+        if nests_too_deep(output):
+            return Failure(f"the node's output nests deeper than {MAX_DEPTH} levels", "bad_output")
         return Success(output, handle)
 
     def _failure(self, launch: Launch, error: BaseException) -> Failure:
         match error:
             case NodeFailed():
                 details = bytes(json_object(error.details, MAX_DETAILS)) if error.details else b""
-                return Failure(error.message[:MAX_ERROR], error.code, details)
+                return Failure(clean(error.message, MAX_ERROR), clean(error.code, MAX_CODE), details)
             case ConfigInvalid() | ExpressionFailed():
-                return Failure(str(error)[:MAX_ERROR], error.code)
+                return Failure(clean(str(error), MAX_ERROR), error.code)
             case SecretMissing() | SecretUnreadable():
                 return Failure(
                     str(error), "secret_missing" if isinstance(error, SecretMissing) else "secret_unreadable"
@@ -221,4 +228,4 @@ class Launcher:
             case _:
                 where = f"run {launch.run_id}, node {launch.attempt.node_id!r} ({launch.node.type.name})"
                 _log.info("%s raised", where, exc_info=error)
-                return Failure(f"{type(error).__name__}: {error}"[:MAX_ERROR], "node_raised")
+                return Failure(clean(f"{type(error).__name__}: {error}", MAX_ERROR), "node_raised")

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from weftline_executor.engine.attempt import Attempt
+from weftline_executor.engine.attempt import MAX_MESSAGE, Attempt
 from weftline_executor.engine.inputs import RunData
 from weftline_executor.engine.journal import Journal
 from weftline_executor.engine.launcher import Failure, Launch, PreparedNode, Success
 from weftline_executor.engine.progress import ProgressReport
 from weftline_executor.engine.rebuild import rebuild
 from weftline_executor.engine.runtime import Runtime
-from weftline_executor.engine.verdict import NodeFault, first_fault, json_object, outputs
+from weftline_executor.engine.verdict import NodeFault, clean, first_fault, json_object, outputs
 from weftline_executor.graph import Frontier, Graph, Resolution
 from weftline_executor.model.events import (
     NO_JSON,
@@ -341,8 +341,9 @@ class Run:
         """See Reporter."""
         if not attempt.done:
             encoded = json_object(context, MAX_CONTEXT) if context else NO_JSON
+            text = clean(str(message), MAX_MESSAGE)
             seq, now = self._journal.next_seq(), self._runtime.now()
-            self._journal.append(LogWritten(seq, now, LogLevel(level), message, attempt.node_id, encoded))
+            self._journal.append(LogWritten(seq, now, LogLevel(level), text, attempt.node_id, encoded))
 
     def _end(self) -> None:
         """Skips what never ran and writes the run's one terminal event."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from weftline_executor.graph import Graph
+from weftline_executor.graph.definition import MAX_DEPTH, too_deep
 from weftline_executor.model.states import NodeStatus
 from weftline_executor.replay import RunProjection
 
@@ -43,9 +44,25 @@ def outputs(graph: Graph, projection: RunProjection) -> msgspec.Raw:
 
 
 def json_object(values: Mapping[str, object], limit: int) -> msgspec.Raw:
-    """What a node says beside its message, as JSON; what is not JSON becomes text, over `limit` bytes it is left out."""
+    """What a node says beside its message, as JSON; what is no JSON becomes text, over `limit` bytes it is left out."""
     try:
         body = msgspec.json.encode(dict(values))
     except (TypeError, ValueError, RecursionError):
-        body = msgspec.json.encode({str(key): repr(value)[:256] for key, value in values.items()})
+        body = msgspec.json.encode({clean(str(key), 256): clean(repr(value), 256) for key, value in values.items()})
     return msgspec.Raw(body if len(body) <= limit else b'{"truncated":true}')
+
+
+def clean(text: str, limit: int) -> str:
+    """The first `limit` characters of a text; lone surrogates, which neither the log nor gRPC can hold, become `?`."""
+    return text[:limit].encode(errors="replace").decode()
+
+
+def nests_too_deep(body: bytes) -> bool:
+    """Whether JSON text nests deeper than a node's data may."""
+    # What has fewer brackets than that can't, and so most outputs are not read for this.
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return False
+    try:
+        return too_deep(msgspec.json.decode(body))
+    except RecursionError:
+        return True
