@@ -1,0 +1,75 @@
+"""The executor within the test's own process, where starting one a test must be fast: real gRPC, real store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.executor_client import Client
+from weftline_executor.api import ApiServer
+from weftline_executor.engine import Engine, EngineConfig
+from weftline_executor.graph import Limits
+from weftline_executor.metrics import Metrics
+from weftline_executor.model.records import Retention
+from weftline_executor.nodes import Registry
+from weftline_executor.settings import Settings
+from weftline_executor.store import MemoryStore, SqliteStore, Store
+
+TEST_NODES = "tests.support.test_nodes"
+
+
+def now() -> int:
+    """Milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def registry() -> Registry:
+    """The built-in node types and those for tests."""
+    made = Registry.with_builtins()
+    made.load_module(TEST_NODES)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class RunningExecutor:
+    """An executor that serves, and a client of it."""
+
+    client: Client
+    engine: Engine
+    metrics: Metrics
+    store: Store
+    address: str
+
+
+@asynccontextmanager
+async def running_executor(data_dir: Path | None = None, **settings: Any) -> AsyncIterator[RunningExecutor]:
+    """Runs an executor until the block ends, in memory unless it is given a directory; `settings` by field name."""
+    chosen = Settings(listen="127.0.0.1:0", shutdown_seconds=0, **settings)
+    store: Store = SqliteStore(data_dir) if data_dir else MemoryStore()
+    await store.open()
+    metrics, types = Metrics(), registry()
+    config = EngineConfig(
+        concurrency=chosen.concurrency,
+        max_runs=chosen.max_runs,
+        max_output_bytes=chosen.max_output_bytes,
+        blocked_loop_seconds=chosen.blocked_loop_seconds,
+        limits=Limits(chosen.max_nodes, chosen.max_edges, chosen.max_definition_bytes),
+        retention=Retention(round(chosen.retention_days * 86_400_000), chosen.retention_runs, chosen.retention_bytes),
+    )
+    engine = Engine(store, types, {}, metrics, config, now)
+    server = ApiServer(engine, types, chosen, metrics, now)
+    address = f"127.0.0.1:{server.bind()}"
+    await engine.start()
+    await server.start()
+    client = Client(address)
+    try:
+        yield RunningExecutor(client, engine, metrics, store, address)
+    finally:
+        await client.channel.close()
+        await server.stop()
+        await engine.close()
+        await store.close()

@@ -1,0 +1,39 @@
+"""Files by which a test and its nodes talk, also after a crash: gates that open, and marks that are left."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A gate for nodes of `test_nodes`; pass `str(gate)` to a node, which goes on when the gate is open."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def open(self) -> None:
+        """Lets everyone through."""
+        self.path.touch()
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What nodes of `test_nodes` leave behind; pass `str(marks)` to a node."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def attempts(self) -> list[str]:
+        """The attempts that were made, each as `node number`, in order."""
+        return [" ".join(line.split()[:2]) for line in self._lines()]
+
+    def keys(self) -> list[str]:
+        """The idempotency keys of the attempts, in order."""
+        return [line.split()[2] for line in self._lines()]
+
+    def _lines(self) -> list[str]:
+        return self.path.read_text().splitlines() if self.path.exists() else []

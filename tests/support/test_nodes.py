@@ -1,0 +1,206 @@
+"""Node types for tests: they wait at a gate, leave a mark of each attempt, and misbehave in every way.
+
+A gate is a file: a node that is given one goes on when the file exists. Marks are lines that nodes add to a file.
+"""
+
+import asyncio
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from weftline_executor.nodes import Branch, Context, NodeFailed, node
+
+POLL_SECONDS = 0.01
+
+
+def _mark(ctx: Context, marks: str) -> None:
+    if marks:
+        with Path(marks).open("a") as file:
+            file.write(f"{ctx.node_id} {ctx.attempt} {ctx.idempotency_key}\n")
+
+
+def _is_open(gate: str) -> bool:
+    return not gate or Path(gate).exists()
+
+
+async def _pass(gate: str) -> None:
+    while not _is_open(gate):  # noqa: ASYNC110 - a file says nothing of its making
+        await asyncio.sleep(POLL_SECONDS)
+
+
+@node("test.step")
+async def step(ctx: Context, marks: str = "", gate: str = "", value: object = None) -> object:
+    """Leaves a mark, waits at the gate, and gives `value`."""
+    _mark(ctx, marks)
+    await _pass(gate)
+    return value
+
+
+@node("test.keyed", idempotency="keyed")
+async def keyed(ctx: Context, marks: str = "", gate: str = "") -> None:
+    """Like `test.step`, with an idempotency key."""
+    _mark(ctx, marks)
+    await _pass(gate)
+
+
+@node("test.unsafe", idempotency="unsafe")
+async def unsafe(ctx: Context, marks: str = "", gate: str = "") -> None:
+    """Like `test.step`, and must not run twice."""
+    _mark(ctx, marks)
+    await _pass(gate)
+
+
+@node("test.cleanup")
+async def cleanup(ctx: Context, marks: str = "", gate: str = "") -> None:
+    """Waits to be cancelled, waits at the gate while it cleans up, and leaves a mark when it is done."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await _pass(gate)
+        _mark(ctx, marks)
+
+
+@node("test.polite_thread")
+def polite_thread(ctx: Context, marks: str = "") -> None:
+    """Works in a thread until it is told that it should end."""
+    while not ctx.cancelled:
+        time.sleep(POLL_SECONDS)
+    _mark(ctx, marks)
+
+
+@node("test.deaf_thread")
+def deaf_thread(ctx: Context, gate: str, marks: str = "") -> str:
+    """Blocks its thread until the gate opens, whatever it is told; says something before it ends."""
+    while not _is_open(gate):
+        time.sleep(POLL_SECONDS)
+    ctx.log("late")
+    ctx.progress(1.0)
+    _mark(ctx, marks)
+    return "late"
+
+
+@node("test.block_loop")
+async def block_loop(ctx: Context, gate: str) -> None:
+    """Blocks its event loop until the gate opens."""
+    while not _is_open(gate):
+        time.sleep(POLL_SECONDS)  # noqa: ASYNC251 - that is what it is for
+
+
+@node("test.block_loop_below")
+async def block_loop_below(ctx: Context, gate: str) -> None:
+    """Blocks its event loop from a task of its own until the gate opens."""
+    await asyncio.gather(block_loop(ctx, gate))
+
+
+@node("test.raise")
+def raise_error(ctx: Context, message: str = "out of paper") -> None:
+    """Raises an error that nobody expects."""
+    raise OSError(message)
+
+
+@node("test.fail_with_code")
+def fail_with_code(ctx: Context, code: str) -> None:
+    """Fails in a way that has a name."""
+    raise NodeFailed("as agreed", code)
+
+
+@node("test.exit_thread")
+def exit_thread(ctx: Context) -> None:
+    """Asks its thread to exit."""
+    sys.exit(3)
+
+
+@node("test.exit_async")
+async def exit_async(ctx: Context) -> None:
+    """Asks its event loop to exit."""
+    sys.exit(3)
+
+
+@node("test.exit_inline", isolation="inline")
+def exit_inline(ctx: Context) -> None:
+    """Asks the engine's event loop to exit."""
+    sys.exit(3)
+
+
+@node("test.cancel_itself")
+async def cancel_itself(ctx: Context) -> None:
+    """Raises what stands for a cancellation, though nobody cancelled it."""
+    raise asyncio.CancelledError
+
+
+@node("test.not_json")
+def not_json(ctx: Context) -> object:
+    """Gives what is not JSON."""
+    return object()
+
+
+@node("test.half_a_character")
+async def half_a_character(ctx: Context, raises: bool = False) -> None:
+    """Says what is no Unicode, in its log, its context or its error."""
+    ctx.log("half \ud800", half="\ud800")
+    if raises:
+        raise ValueError("half \ud800")
+
+
+@node("test.big")
+def big(ctx: Context, size: int) -> str:
+    """Gives text of this size."""
+    return "x" * size
+
+
+@node("test.nested")
+def nested(ctx: Context, depth: int) -> object:
+    """Gives arrays within arrays."""
+    value: list[Any] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@node("test.inputs")
+async def give_inputs(ctx: Context, inputs: dict[str, object]) -> dict[str, object]:
+    """Gives what arrived, by handle."""
+    return inputs
+
+
+@node("test.params")
+async def give_params(ctx: Context, params: dict[str, object]) -> dict[str, object]:
+    """Gives the parameters of the run."""
+    return params
+
+
+@node("test.branch", outputs=("left", "right"))
+async def branch(ctx: Context, handle: str) -> Branch:
+    """Goes the way it is told, also one that it does not have."""
+    return Branch(handle, handle)
+
+
+@node("test.progress")
+async def progress(ctx: Context, reports: list[float], pause: float = 0.0, gate: str = "") -> None:
+    """Reports each number, `pause` seconds apart, then waits at the gate."""
+    for fraction in reports:
+        ctx.progress(fraction)
+        await asyncio.sleep(pause)
+    await _pass(gate)
+
+
+@node("test.log")
+async def log(ctx: Context, lines: int = 1) -> None:
+    """Writes lines to the log, each with its number as context."""
+    for number in range(lines):
+        ctx.log(f"line {number}", "warn", number=number, node=ctx.node_id)
+
+
+@node("test.nap")
+async def nap(ctx: Context, seconds: float, marks: str = "") -> None:
+    """Sleeps durably."""
+    _mark(ctx, marks)
+    await ctx.sleep(seconds)
+
+
+@node("test.thread_name")
+def thread_name(ctx: Context) -> str:
+    """Gives the name of the thread it runs in."""
+    return threading.current_thread().name
