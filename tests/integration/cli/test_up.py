@@ -90,9 +90,7 @@ async def test_when_one_service_dies_it_says_so_and_ends_the_other(place: Place,
 
 async def test_after_a_kill_of_everything_it_goes_on_with_the_same_run(place: Place) -> None:
     """Killing `up` alone ends the services too, and frees their ports and the data directory."""
-    file = flow(
-        place.cwd, "long", {"id": "wait", "type": "delay", "data": {"seconds": 3}}, {"id": "end", "type": "noop"}
-    )
+    file = flow(place.cwd, "long", {"id": "wait", "type": "delay", "data": {"seconds": 3600}})
     async with place.up("--run", file) as process:
         seen = await read_until(process, "running   wait")
         services = list(services_of(process).values())
@@ -101,10 +99,13 @@ async def test_after_a_kill_of_everything_it_goes_on_with_the_same_run(place: Pl
         assert await gone(services)
     began = re.search(r"started +run (\S+)", seen)
     assert began is not None
-    result = await place.run("--run", file, "--once")
-    assert result.code == 0
-    assert f"Joined the active run {began[1]} of long." in result.out
-    assert "2 of 2 nodes succeeded" in result.out
+    async with place.up("--run", file, "--once") as process:
+        seen = await read_until(process, "long is running: 0 of 1 nodes succeeded, 1 running")
+        assert f"Joined the active run {began[1]} of long." in seen
+        assert (await weftline("stop", "long", executor=place.addresses[0])).code == 0
+        result = await finish(process)
+        assert result.code == 7
+        assert f"stopped   run {began[1]}" in result.out
 
 
 async def test_a_port_in_use_is_named_with_its_option_before_anything_starts(place: Place) -> None:
