@@ -1,11 +1,12 @@
 """Encoded messages and the WebSocket frames they travel in; pure."""
 
-from weftline_bridge.frames.messages import Batch, Dialect, Message, StateKey, Wire, make_wire
+from weftline_bridge.frames.messages import Batch, Delivery, Dialect, Message, StateKey, Wire, make_wire
 from weftline_bridge.frames.nesting import nests_deeper_than
 from weftline_bridge.frames.websocket import Opcode, array_frames, frame, frame_header, object_frames
 
 __all__ = [
     "Batch",
+    "Delivery",
     "Dialect",
     "Message",
     "Opcode",

@@ -45,12 +45,13 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 class Wire:
     """The socket bytes of one or more batches in one dialect, and how many clients got them."""
 
-    __slots__ = ("count", "data", "deliveries", "types")
+    __slots__ = ("count", "data", "deliveries", "size", "types")
 
     def __init__(self, data: bytes, types: Counter[str]) -> None:
         self.data = data
         self.types = types
         self.count = types.total()
+        self.size = len(data)
         self.deliveries = 0
 
 
@@ -58,15 +59,13 @@ class Batch:
     """Messages that are delivered together, in order, to any number of readers.
 
     `weight` is what the batch counts for in an outbox, in bytes: 0 for whole states, which all
-    readers share and which a reader gets at most once at a time. `arrived` is the monotonic time,
-    in seconds, at which the executor's message came in; 0 when there was none.
+    readers share and which a reader gets at most once at a time.
     """
 
-    __slots__ = ("_wires", "arrived", "messages", "weight")
+    __slots__ = ("_wires", "messages", "weight")
 
-    def __init__(self, messages: Sequence[Message], *, counted: bool = True, arrived: float = 0.0) -> None:
+    def __init__(self, messages: Sequence[Message], *, counted: bool = True) -> None:
         self.messages = messages
-        self.arrived = arrived
         self.weight = sum([len(message.data) for message in messages]) if counted else 0
         self._wires: list[Wire | None] = [None, None]
 
@@ -75,6 +74,27 @@ class Batch:
         wire = self._wires[dialect]
         if wire is None:
             wire = self._wires[dialect] = make_wire(self.messages, dialect)
+        return wire
+
+
+class Delivery:
+    """What one turn of the loop brought for one group of readers: batches, and their socket bytes by dialect."""
+
+    __slots__ = ("batches", "wires")
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self.batches = batches
+        self.wires: list[Wire | None] = [None, None]
+
+    def wire(self, dialect: Dialect) -> Wire:
+        """All batches as socket bytes, made when the first reader of that dialect asks."""
+        wire = self.wires[dialect]
+        if wire is None:
+            if len(self.batches) == 1:
+                wire = self.batches[0].wire(dialect)
+            else:
+                wire = make_wire([message for batch in self.batches for message in batch.messages], dialect)
+            self.wires[dialect] = wire
         return wire
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from weftline_bridge.frames import Batch, Dialect, Message
+from weftline_bridge.frames import Batch, Delivery, Dialect, Message
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import GapPayload
 
@@ -28,7 +28,10 @@ class Reader(Protocol):
         """The dialect in which it understands messages."""
 
     def offer(self, batch: Batch) -> None:
-        """Take a batch, now, without waiting and without failing."""
+        """Take a batch for this reader in particular, without waiting and without failing."""
+
+    def take(self, delivery: Delivery) -> None:
+        """Take what it has in common with many others, after all that it was offered; as `offer` else."""
 
     async def room(self) -> None:
         """Return when all that was offered has been handed to its socket."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
-from weftline_bridge.frames import Batch, Dialect, Message
+from weftline_bridge.frames import Batch, Delivery, Dialect, Message, Wire
 from weftline_bridge.history import Ring, RingLimits
 from weftline_bridge.hub.audience import WHOLE, Audience, Filter, Reader, View
+from weftline_bridge.hub.flushing import Flushable
 from weftline_bridge.protocol import names
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import SubscribedPayload
@@ -17,6 +19,16 @@ MAX_TAIL = 512
 _ENDINGS = (names.EXECUTION_COMPLETE, names.EXECUTION_ERROR)
 
 
+class Turns(Protocol):
+    """Who has what was published handed to the readers at the end of the loop's turn."""
+
+    def mark(self, item: Flushable) -> None:
+        """Flush `item` at the end of this turn."""
+
+    def account(self, wire: Wire) -> None:
+        """Count what was written of a wire."""
+
+
 class Feed:
     """The durable sequence of one workflow as far as the bridge has seen it, and its readers.
 
@@ -25,7 +37,7 @@ class Feed:
     `exempt` are told about this workflow in another way. `generation` rises when the sequence was replaced.
     """
 
-    def __init__(self, workflow_id: str, everyone: Audience, limits: RingLimits, mint: Mint) -> None:
+    def __init__(self, workflow_id: str, *, everyone: Audience, turns: Turns, limits: RingLimits, mint: Mint) -> None:
         self.workflow_id = workflow_id
         self.epoch = ""
         self.head: int | None = None
@@ -37,6 +49,8 @@ class Feed:
         self.readers = Audience()
         self.exempt: set[Reader] = set()
         self._everyone = everyone
+        self._turns = turns
+        self._pending: list[Batch] = []
         self._limits = limits
         self._mint = mint
         self._filters: dict[View, Filter] = {}
@@ -144,7 +158,7 @@ class Feed:
 
     def attach(self, reader: Reader, view: View, after: int) -> None:
         """Deliver to `reader` what comes after seq `after`, of which it has all."""
-        self._flush_filter(view)
+        self.flush_filter(view)
         self.readers.add(reader, view)
         self.exempt.add(reader)
         self.skip_to(reader, after)
@@ -156,6 +170,7 @@ class Feed:
 
     def detach(self, reader: Reader) -> bool:
         """Deliver to `reader` no more (but as one of everyone, if it is); whether it was attached."""
+        self.flush()
         self.exempt.discard(reader)
         self._floors.pop(reader, None)
         return self.readers.discard(reader)
@@ -189,13 +204,23 @@ class Feed:
     def settle_filters(self) -> None:
         """Account now for what was withheld, so that every reader's seq is the head."""
         for view in list(self._filters):
-            self._flush_filter(view)
+            self.flush_filter(view)
 
     def flush_filter(self, view: View) -> None:
-        """Account now for what was withheld from one view."""
-        self._flush_filter(view)
+        """Hand over what was published, and account for what was withheld from one view."""
+        self.flush()
+        found = self._filters.get(view)
+        gap = found.flush() if found is not None else []
+        if gap:
+            batch = Batch(gap)
+            for reader in self.readers.views.get(view, ()):
+                reader.offer(batch)
+            for reader in self._everyone.views.get(view, ()):
+                if reader not in self.exempt:
+                    reader.offer(batch)
 
     def _restart(self, epoch: str, head: int) -> None:
+        self.flush()
         if self.head is not None:
             self.generation += 1
         self.epoch = epoch
@@ -250,10 +275,9 @@ class Feed:
             for message in durable:
                 if not message.node_id:
                     self._note_lifecycle(message.type)
-        self._deliver(Batch(fresh, arrived=now))
-        if self._floors and self.head is not None:
-            head = self.head
-            self._floors = {reader: floor for reader, floor in self._floors.items() if floor > head}
+        if not self._pending:
+            self._turns.mark(self)
+        self._pending.append(Batch(fresh))
 
     def _note_lifecycle(self, kind: str) -> None:
         if kind == names.WORKFLOW_START:
@@ -262,46 +286,55 @@ class Feed:
             self.active = False
             self._latest.clear()
 
-    def _deliver(self, batch: Batch) -> None:
+    def flush(self) -> None:
+        """Hand what was published in this turn to all readers."""
+        batches, self._pending = self._pending, []
+        if not batches:
+            return
         own, everyone = self.readers.views, self._everyone.views
         for view in {*own, *everyone}:
-            shaped = batch
-            if view != WHOLE:
-                passed = self._filter(view).apply(batch.messages)
-                if not passed:
-                    continue
-                shaped = Batch(passed, arrived=batch.arrived)
-            self._offer(shaped, own.get(view, ()))
-            readers = everyone.get(view, ())
-            self._offer(shaped, [reader for reader in readers if reader not in self.exempt] if self.exempt else readers)
-
-    def _offer(self, batch: Batch, readers: Iterable[Reader]) -> None:
-        if not self._floors:
+            shaped = batches if view == WHOLE else self._shaped(view, batches)
+            if not shaped:
+                continue
+            readers: Iterable[Reader] = own.get(view, ())
+            others: Iterable[Reader] = everyone.get(view, ())
+            if self.exempt:
+                others = [reader for reader in others if reader not in self.exempt]
+            if self._floors:
+                self._offer_above_floors(shaped, [*readers, *others])
+                continue
+            delivery = Delivery(shaped)
             for reader in readers:
-                reader.offer(batch)
-            return
+                reader.take(delivery)
+            for reader in others:
+                reader.take(delivery)
+            for wire in delivery.wires:
+                if wire is not None:
+                    self._turns.account(wire)
+        self._lower_floors()
+
+    def _shaped(self, view: View, batches: list[Batch]) -> list[Batch]:
+        passed = self._filter(view).apply([message for batch in batches for message in batch.messages])
+        return [Batch(passed)] if passed else []
+
+    def _offer_above_floors(self, batches: list[Batch], readers: list[Reader]) -> None:
         for reader in readers:
             floor = self._floors.get(reader, 0)
-            messages = [message for message in batch.messages if not message.seq or message.seq > floor]
-            if messages:
-                reader.offer(Batch(messages, arrived=batch.arrived))
+            messages = [message for batch in batches for message in batch.messages]
+            above = [message for message in messages if not message.seq or message.seq > floor]
+            if above:
+                reader.offer(Batch(above))
+
+    def _lower_floors(self) -> None:
+        if self._floors and self.head is not None:
+            head = self.head
+            self._floors = {reader: floor for reader, floor in self._floors.items() if floor > head}
 
     def _filter(self, view: View) -> Filter:
         found = self._filters.get(view)
         if found is None:
             found = self._filters[view] = Filter(view, self.workflow_id, self._mint)
         return found
-
-    def _flush_filter(self, view: View) -> None:
-        found = self._filters.get(view)
-        gap = found.flush() if found is not None else []
-        if gap:
-            batch = Batch(gap)
-            for reader in self.readers.views.get(view, ()):
-                reader.offer(batch)
-            for reader in self._everyone.views.get(view, ()):
-                if reader not in self.exempt:
-                    reader.offer(batch)
 
     def _state_batch(self, state: WorkflowState, dialect: Dialect) -> Batch:
         batch = self._state_batches.get(dialect)

@@ -148,6 +148,7 @@ class Hub:
 
     def join_everyone(self, reader: Reader, view: View) -> None:
         """Deliver all workflows to `reader`, after the state of each that has an active run."""
+        self.flusher.flush()
         for feed in self._feeds.values():
             feed.flush_filter(view)
         self._everyone.add(reader, view)
@@ -184,6 +185,8 @@ class Hub:
     def begin_heartbeats(self) -> None:
         """Prepare for `heartbeat` to be called for any number of readers within this turn."""
         self._heartbeat = None
+        # A head must not overtake the events up to it.
+        self.flusher.flush()
         for feed in self._feeds.values():
             feed.settle_filters()
 
@@ -268,7 +271,13 @@ class Hub:
     def _feed_for(self, workflow_id: str) -> Feed:
         feed = self._feeds.get(workflow_id)
         if feed is None:
-            feed = Feed(workflow_id, self._everyone, self._options.ring, self._mint)
+            feed = Feed(
+                workflow_id,
+                everyone=self._everyone,
+                turns=self.flusher,
+                limits=self._options.ring,
+                mint=self._mint,
+            )
             if self._all is not None:
                 feed.epoch = self._all.epoch
             self._feeds[workflow_id] = feed

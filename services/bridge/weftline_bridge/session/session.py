@@ -11,7 +11,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from weftline_bridge.frames import Batch, Dialect, Message, Opcode, Wire, frame, make_wire
+from weftline_bridge.frames import Batch, Delivery, Dialect, Message, Opcode, Wire, frame, make_wire
 from weftline_bridge.hub import Flusher
 from weftline_bridge.metrics import Metrics
 from weftline_bridge.outbox import Outbox
@@ -46,6 +46,7 @@ class Session:
     __slots__ = (
         "__weakref__",
         "_accepted",
+        "_buffered",
         "_closer",
         "_dirty",
         "_flusher",
@@ -56,8 +57,10 @@ class Session:
         "_outbox",
         "_progress",
         "_room",
+        "_straight",
         "_told_slow",
         "_transport",
+        "_write_bytes",
         "_ws",
         "address",
         "close_code",
@@ -98,6 +101,9 @@ class Session:
         self.close_code: int | None = None
         self._ws = ws
         self._transport = transport
+        self._write_bytes = transport.write
+        self._buffered = transport.get_write_buffer_size
+        self._straight = True
         self._flusher = flusher
         self._limits = limits
         self._mint = mint
@@ -134,7 +140,25 @@ class Session:
                 self.close(CloseCode.TOO_SLOW, f"more than {self._limits.outbox_bytes} bytes wait")
         elif not self._dirty:
             self._dirty = True
+            self._straight = False
             self._flusher.mark(self)
+
+    def take(self, delivery: Delivery) -> None:
+        """Write at once what many clients get alike, unless something waits or the socket is too full."""
+        if self._straight and self._buffered() <= HIGH_WATER:
+            wire = delivery.wires[self.dialect] or delivery.wire(self.dialect)
+            try:
+                self._write_bytes(wire.data)
+            except RuntimeError:
+                # The socket is gone; the task that reads from it is about to notice.
+                self._straight = False
+                return
+            self.sent += wire.count
+            self.sent_bytes += wire.size
+            wire.deliveries += 1
+            return
+        for batch in delivery.batches:
+            self.offer(batch)
 
     def send(self, message: Message) -> None:
         """Queue one message."""
@@ -151,7 +175,7 @@ class Session:
         else:
             await asyncio.sleep(0)
 
-    def flush(self, flusher: Flusher) -> None:
+    def flush(self) -> None:
         """Write all that waits; when the socket is too full, hold it back and conflate it instead."""
         self._dirty = False
         transport = self._transport
@@ -161,15 +185,17 @@ class Session:
             self._outbox.clear()
             return
         if transport.get_write_buffer_size() > HIGH_WATER:
-            self._hold(flusher)
+            self._hold()
             return
-        self._write(flusher.wire(self.dialect, self._outbox.take_batches()))
+        wire = Delivery(self._outbox.take_batches()).wire(self.dialect)
+        self._write(wire)
+        self._flusher.account(wire)
+        self._straight = True
         if self._room is not None:
             self._have_room()
 
-    def poll(self, flusher: Flusher, now: float) -> bool:
+    def poll(self, now: float) -> bool:
         """Write what was held back if the socket has room again; whether some is still held back."""
-        del flusher
         transport, outbox = self._transport, self._outbox
         if self._closer is not None or transport.is_closing():
             return False
@@ -191,6 +217,7 @@ class Session:
             self._write_now([self._mint.delivery("normal", 0)])
         self._metrics.conflated.inc(outbox.conflated)
         outbox.conflated = 0
+        self._straight = not self._dirty
         self._have_room()
         return False
 
@@ -226,6 +253,7 @@ class Session:
         self._outbox.clear()
         self._flusher.forget(self)
         self.close_code = code
+        self._straight = False
         self._closer = asyncio.create_task(self._close(code, reason), name=f"close-{self.id}")
 
     async def closed(self) -> None:
@@ -235,6 +263,7 @@ class Session:
 
     def abort(self) -> None:
         """End the connection at once, with whatever still waits for it."""
+        self._straight = False
         self._outbox.clear()
         self._flusher.forget(self)
         self._have_room()
@@ -248,28 +277,28 @@ class Session:
         # A client that takes nothing would keep the socket, and all that waits in it, for ever.
         self._transport.abort()
 
-    def _hold(self, flusher: Flusher) -> None:
+    def _hold(self) -> None:
         now = asyncio.get_running_loop().time()
         self._outbox.hold()
+        self._straight = False
         self._accepted = self.sent_bytes - self._transport.get_write_buffer_size()
         self._progress = self._held_since = now
         self._told_slow = False
-        flusher.slow(self)
+        self._flusher.slow(self)
         if self._outbox.weight > self._limits.outbox_bytes:
             self.close(CloseCode.TOO_SLOW, f"more than {self._limits.outbox_bytes} bytes wait")
 
     def _write(self, wire: Wire) -> None:
-        data = wire.data
-        if data:
-            self._transport.write(data)
-            self.sent_bytes += len(data)
+        if wire.data:
+            self._transport.write(wire.data)
+            self.sent_bytes += wire.size
             self.sent += wire.count
             wire.deliveries += 1
 
     def _write_now(self, messages: Sequence[Message]) -> None:
         wire = make_wire(messages, self.dialect)
         self._write(wire)
-        self._metrics.sent(wire.types, len(wire.data), wire.deliveries)
+        self._flusher.account(wire)
 
     def _control(self, data: bytes) -> None:
         if self._closer is None and not self._transport.is_closing():

@@ -40,7 +40,9 @@ NODE_STATUSES: dict[int, str] = {
 }
 _NODE_TYPES = {number: f"node.{status}" for number, status in NODE_STATUSES.items()}
 _LEVELS = {number: level for level, number in names.LOG_LEVELS.items()}
-_ENDED = (events_pb2.NODE_STATUS_SUCCESS, events_pb2.NODE_STATUS_ERROR)
+_RUNNING: int = events_pb2.NODE_STATUS_RUNNING
+_SUCCESS: int = events_pb2.NODE_STATUS_SUCCESS
+_ERROR: int = events_pb2.NODE_STATUS_ERROR
 
 
 def translate(event: events_pb2.Event) -> Message:
@@ -48,10 +50,12 @@ def translate(event: events_pb2.Event) -> Message:
 
     Raises TranslationError when it has no payload, or a value that the protocol does not know.
     """
-    kind = event.WhichOneof("payload")
-    if kind == "node":
-        return _node(event)
-    encoder = _ENCODERS.get(kind or "")
+    # Most events are about nodes, and reading the status costs less than asking which payload there is.
+    node = event.node
+    status = node.status
+    if status:
+        return _node(event, node, status)
+    encoder = _ENCODERS.get(event.WhichOneof("payload") or "")
     if encoder is None:
         raise TranslationError(f"event {event.id} has no payload that is known")
     try:
@@ -126,37 +130,43 @@ def _message(
     return Message(data, kind, workflow_id, seq, level, None, None, timestamp)
 
 
-def _node(event: events_pb2.Event) -> Message:
-    node = event.node
-    status = node.status
+def _node(event: events_pb2.Event, node: events_pb2.NodeTransition, status: int) -> Message:
     kind = _NODE_TYPES.get(status)
     if kind is None:
         raise TranslationError(f"event {event.id}: node status {status} is not known")
     seq = event.seq
     workflow_id = event.workflow_id
-    timestamp = event.timestamp_ms
     run_id = event.run_id
-    if not seq:
-        payload = node_payload(node)
-        data = encode(Envelope(event.id, kind, timestamp, workflow_id, run_id, 0, payload))
-        state = (run_id, status, payload.attempt, payload.progress)
-        key = (workflow_id, payload.node_id)
-        return Message(data, kind, workflow_id, 0, 0, key, state, timestamp, False, payload.node_id)
-    output = node.data_json
-    payload = NodePayload(
-        node.node_id,
-        NODE_STATUSES[status],
-        node.attempt,
-        Raw(output) if output else None,
-        node.error,
-        node.error_code,
-        node.duration_ms if status in _ENDED and node.HasField("duration_ms") else None,
-        None,
-        node.reason,
-        node.handle,
-    )
+    timestamp = event.timestamp_ms
+    payload = _durable_node(node, status) if seq else node_payload(node)
     data = encode(Envelope(event.id, kind, timestamp, workflow_id, run_id, seq, payload))
-    return Message(data, kind, workflow_id, seq, 0, None, None, timestamp, False, payload.node_id)
+    node_id = payload.node_id
+    if seq:
+        return Message(data, kind, workflow_id, seq, 0, None, None, timestamp, False, node_id)
+    state = (run_id, status, payload.attempt, payload.progress)
+    return Message(data, kind, workflow_id, 0, 0, (workflow_id, node_id), state, timestamp, False, node_id)
+
+
+def _durable_node(node: events_pb2.NodeTransition, status: int) -> NodePayload:
+    """The payload of a transition, reading only those fields that the contract sets with its status."""
+    payload = NodePayload(node.node_id, NODE_STATUSES[status], node.attempt)
+    if status == _RUNNING:
+        return payload
+    if status == _SUCCESS:
+        output = node.data_json
+        if output:
+            payload.data = Raw(output)
+        payload.handle = node.handle
+    elif status == _ERROR:
+        payload.error = node.error
+        payload.code = node.error_code
+    else:
+        payload.reason = node.reason
+        return payload
+    duration = node.duration_ms
+    if duration or node.HasField("duration_ms"):
+        payload.duration = duration
+    return payload
 
 
 def _start(event: events_pb2.Event) -> Message:
