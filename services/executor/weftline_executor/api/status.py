@@ -16,8 +16,11 @@ from weftline_executor import errors
 
 DOMAIN = "weftline"
 RETRY_SECONDS = 1
-MAX_DETAILS_BYTES = 4096
+MAX_DETAILS_BYTES = 3072
 """Details travel base64-encoded in trailing metadata, which gRPC limits to 8 KiB; ValidateWorkflow gives all faults."""
+
+MAX_TEXT_BYTES = 512
+"""What a message or a path may take of that; names in a workflow can be of any length."""
 
 STATUS_CODES: Mapping[type[errors.ExecutorError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -37,7 +40,7 @@ STATUS_CODES: Mapping[type[errors.ExecutorError], grpc.StatusCode] = {
 def status_of(error: errors.ExecutorError) -> status_pb2.Status:
     """The rich status of an error: ErrorInfo always, BadRequest for bad input, RetryInfo where trying again helps."""
     code = STATUS_CODES.get(type(error), grpc.StatusCode.INTERNAL)
-    status = status_pb2.Status(code=code.value[0], message=str(error))
+    status = status_pb2.Status(code=code.value[0], message=_clip(str(error)))
     info = error_details_pb2.ErrorInfo(reason=error.code, domain=DOMAIN, metadata=_metadata(error))
     details: list[Message] = [info]
     if isinstance(error, errors.InvalidWorkflow):
@@ -70,8 +73,16 @@ def _metadata(error: errors.ExecutorError) -> dict[str, str]:
 def _bad_request(faults: list[errors.Fault] | tuple[errors.Fault, ...]) -> error_details_pb2.BadRequest:
     request = error_details_pb2.BadRequest()
     for fault in faults:
-        violation = request.field_violations.add(field=fault.path, description=fault.message, reason=fault.code)
+        path, message = _clip(fault.path), _clip(fault.message)
+        violation = request.field_violations.add(field=path, description=message, reason=fault.code)
         if request.ByteSize() > MAX_DETAILS_BYTES and len(request.field_violations) > 1:
             request.field_violations.remove(violation)
             break
     return request
+
+
+def _clip(text: str) -> str:
+    encoded = text.encode()
+    if len(encoded) <= MAX_TEXT_BYTES:
+        return text
+    return encoded[: MAX_TEXT_BYTES - 3].decode(errors="ignore") + "…"
