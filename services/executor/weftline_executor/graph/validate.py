@@ -123,13 +123,12 @@ class _Compilation:
                 return None
         config = read_config(raw.get("config"), self._faults)
         raw_nodes, raw_edges = raw.get("nodes", []), raw.get("edges", [])
-        for key, items, limit in (
-            ("nodes", raw_nodes, self._limits.max_nodes),
-            ("edges", raw_edges, self._limits.max_edges),
-        ):
-            if len(items) > limit:
-                self._fault(key, "too_many", f"{len(items)} {key} are more than the limit of {limit}")
-                return None
+        over = [
+            self._too_many("nodes", raw_nodes, self._limits.max_nodes),
+            self._too_many("edges", raw_edges, self._limits.max_edges),
+        ]
+        if any(over):
+            return None
         nodes, decoration = self._read_nodes(raw_nodes)
         edges = self._read_edges(raw_edges, {node.id: node for node in nodes}, decoration)
         if not nodes:
@@ -159,6 +158,12 @@ class _Compilation:
             self._fault("", "wrong_type", "the definition is a JSON object with nodes, edges and config")
             return None
         return raw
+
+    def _too_many(self, key: str, items: list[Any], limit: int) -> bool:
+        if len(items) <= limit:
+            return False
+        self._fault(key, "too_many", f"{len(items)} {key} are more than the limit of {limit}")
+        return True
 
     def _read_nodes(self, raw_nodes: list[Any]) -> tuple[list[NodeDef], set[str]]:
         nodes: list[NodeDef] = []
