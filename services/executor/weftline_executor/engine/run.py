@@ -252,6 +252,8 @@ class Run:
     def _advance_later(self) -> None:
         self._advance_scheduled = False
         self._settle()
+        # It may have been woken for a slot that it has no use for any more.
+        self._runtime.slots.pass_on(self._schedule_advance)
 
     def _advance(self) -> None:
         """Starts ready nodes, the one with the longest path ahead first, as far as the limits allow."""

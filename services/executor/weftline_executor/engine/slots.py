@@ -4,36 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+Wake = Callable[[], None]
+
 
 class Slots:
-    """`limit` slots for running nodes; who finds none free is called when one is, in turn."""
+    """`limit` slots for running nodes.
+
+    Who finds none free waits in turn. A slot that is given back is kept for the one that has waited longest, who is
+    woken and then either acquires it or passes it on; so a run with many ready nodes can't keep all slots to itself.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
-        self._waiting: dict[Callable[[], None], None] = {}
+        self._waiting: dict[Wake, None] = {}
+        self._kept: set[Wake] = set()
 
     @property
     def waiting(self) -> int:
         """How many runs wait for a slot."""
         return len(self._waiting)
 
-    def acquire(self, when_free: Callable[[], None]) -> bool:
-        """Takes a slot; with none free, notes the caller and gives False."""
+    def acquire(self, wake: Wake) -> bool:
+        """Takes a slot; with none free for the caller, who is known by `wake`, notes it and gives False."""
+        if wake in self._kept:
+            self._kept.remove(wake)
+            return True
         if self.used < self.limit:
             self.used += 1
             return True
-        self._waiting.setdefault(when_free)
+        self._waiting.setdefault(wake)
         return False
 
     def release(self) -> None:
-        """Gives a slot back and wakes the run that has waited longest."""
-        self.used -= 1
-        if self._waiting:
-            when_free = next(iter(self._waiting))
-            del self._waiting[when_free]
-            when_free()
+        """Gives a slot back."""
+        if not self._waiting:
+            self.used -= 1
+            return
+        wake = next(iter(self._waiting))
+        del self._waiting[wake]
+        self._kept.add(wake)
+        wake()
 
-    def forget(self, when_free: Callable[[], None]) -> None:
-        """A run waits no longer."""
-        self._waiting.pop(when_free, None)
+    def pass_on(self, wake: Wake) -> None:
+        """Gives back the slot that is kept for a run, if it was woken and did not acquire it."""
+        if wake in self._kept:
+            self._kept.remove(wake)
+            self.release()
+
+    def forget(self, wake: Wake) -> None:
+        """A run wants no slot any more."""
+        self._waiting.pop(wake, None)
+        self.pass_on(wake)
