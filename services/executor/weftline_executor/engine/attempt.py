@@ -48,30 +48,35 @@ class Reporter(Protocol):
 class AttemptSink:
     """Carries what a node's code reports to its run, from whatever thread it runs in.
 
-    Progress is let through at most ten times a second and only when it grew; of log lines the first 10,000 of an
-    attempt, each cut to 8 KiB.
+    Progress is let through when it grew and at most ten times a second, the newest in the end; of log lines the first
+    10,000 of an attempt.
     """
 
-    __slots__ = ("_attempt", "_last_progress", "_loop", "_reporter", "_thread")
+    __slots__ = ("_attempt", "_loop", "_reporter", "_tells_later", "_thread", "_told", "_told_at")
 
     def __init__(self, attempt: Attempt, reporter: Reporter, loop: asyncio.AbstractEventLoop) -> None:
         self._attempt = attempt
         self._reporter = reporter
         self._loop = loop
         self._thread = threading.get_ident()
-        self._last_progress = 0.0
+        self._told = 0.0
+        self._told_at = 0.0
+        self._tells_later = False
 
     def progress(self, fraction: float, message: str | None) -> None:
         """The attempt is `fraction` (0 to 1) far; `message` becomes an info log line."""
         if message:
             self.log("info", message, {})
-        attempt = self._attempt
-        now = time.monotonic()
-        if fraction <= attempt.progress or (fraction < 1.0 and now - self._last_progress < PROGRESS_INTERVAL):
+        if fraction <= self._attempt.progress:
             return
-        self._last_progress = now
-        attempt.progress = fraction
-        self._call(lambda: self._reporter.report_progress(attempt, fraction))
+        self._attempt.progress = fraction
+        wait = self._told_at + PROGRESS_INTERVAL - time.monotonic()
+        if fraction == 1.0 or wait <= 0:
+            self._told_at = time.monotonic()
+            self._call(self._tell)
+        elif not self._tells_later:
+            self._tells_later = True
+            self._call(lambda: self._loop.call_later(wait, self._tell))
 
     def log(self, level: str, message: str, context: Mapping[str, object]) -> None:
         """The attempt has something to say."""
@@ -88,7 +93,13 @@ class AttemptSink:
         """Whether the attempt should end early."""
         return self._attempt.cancelled
 
-    def _call(self, report: Callable[[], None]) -> None:
+    def _tell(self) -> None:
+        self._tells_later = False
+        if self._attempt.progress > self._told:
+            self._told, self._told_at = self._attempt.progress, time.monotonic()
+            self._reporter.report_progress(self._attempt, self._told)
+
+    def _call(self, report: Callable[[], object]) -> None:
         if threading.get_ident() == self._thread:
             report()
         else:
