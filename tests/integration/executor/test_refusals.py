@@ -10,6 +10,7 @@ from tests.support.executor_client import CALL_SECONDS, Client, is_terminal, ref
 from tests.support.executor_engine import running_executor
 from tests.support.executor_gates import Gate
 from tests.support.executor_graphs import chain, definition, node, noops
+from weftline.v1 import events_pb2 as events_pb
 from weftline.v1 import workflow_service_pb2 as pb
 from weftline_executor.errors import StoreUnavailable
 from weftline_executor.model.records import Batch
@@ -149,7 +150,10 @@ async def test_a_field_that_is_too_long_or_out_of_range_is_refused_by_name(clien
         (client.stub.ListWorkflows(list_request(page_size=-1), timeout=CALL_SECONDS), "page_size"),
         (client.stub.ListWorkflows(list_request(page_token="§"), timeout=CALL_SECONDS), "page_token"),
         (client.stub.ListWorkflows(list_request(id_prefix="x" * 129), timeout=CALL_SECONDS), "id_prefix"),
-        (client.stub.ListWorkflows(list_request(states=["RUN_STATE_UNSPECIFIED"]), timeout=CALL_SECONDS), "states"),
+        (
+            client.stub.ListWorkflows(list_request(states=[events_pb.RUN_STATE_UNSPECIFIED]), timeout=CALL_SECONDS),
+            "states",
+        ),
     ]
     for call, field in calls:
         with refused(INVALID, "invalid_argument") as refusal:
