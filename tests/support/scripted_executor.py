@@ -176,7 +176,7 @@ class ScriptedExecutor(workflow_service_pb2_grpc.WorkflowServiceServicer):
                 opening.append(pb.WatchEventsResponse(snapshot=snapshot, commit=last))
         return opening
 
-    def _lost(self, request: pb.WatchEventsRequest) -> tuple[pb.CompactedReason, int]:
+    def _lost(self, request: pb.WatchEventsRequest) -> tuple[pb.CompactedReason.ValueType, int]:
         log = self.log
         none = pb.COMPACTED_REASON_UNSPECIFIED
         cursor = request.cursor if request.workflow_id else request.position
@@ -270,6 +270,21 @@ class ScriptedExecutor(workflow_service_pb2_grpc.WorkflowServiceServicer):
         change = ev.RunStateChange(state=ev.RUN_STATE_STOPPING, by=request.by, mode="graceful", reason=request.reason)
         return pb.StopWorkflowResponse(result=await self._carry_out("StopWorkflow", request, change, context))
 
+    async def RetryWorkflow(self, request: Any, context: Context) -> pb.RetryWorkflowResponse:  # noqa: N802
+        await _unimplemented(context)
+
+    async def CompleteNode(self, request: Any, context: Context) -> pb.CompleteNodeResponse:  # noqa: N802
+        await _unimplemented(context)
+
+    async def ListRuns(self, request: Any, context: Context) -> pb.ListRunsResponse:  # noqa: N802
+        await _unimplemented(context)
+
+    async def ValidateWorkflow(self, request: Any, context: Context) -> pb.ValidateWorkflowResponse:  # noqa: N802
+        await _unimplemented(context)
+
+    async def ListNodeTypes(self, request: Any, context: Context) -> pb.ListNodeTypesResponse:  # noqa: N802
+        await _unimplemented(context)
+
     async def _carry_out(
         self, method: str, request: Any, payload: ev.WorkflowStart | ev.RunStateChange, context: Context
     ) -> pb.CommandResult:
@@ -289,6 +304,11 @@ class ScriptedExecutor(workflow_service_pb2_grpc.WorkflowServiceServicer):
                 epoch=self.log.epoch,
             )
         return self._seen[request.command_id]
+
+
+async def _unimplemented(context: Context) -> NoReturn:
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the scripted executor can't do that")
+    raise AssertionError
 
 
 async def _abort(context: Context, status: status_pb2.Status) -> NoReturn:

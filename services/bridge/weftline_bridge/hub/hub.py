@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -91,9 +91,19 @@ class Hub:
         return self._pulse.connected
 
     @property
+    def watches_all(self) -> bool:
+        """Whether one stream for all workflows stands."""
+        return self._all is not None and self._all.ready.is_set()
+
+    @property
+    def feeds(self) -> Mapping[str, Feed]:
+        """What is kept, by workflow."""
+        return self._feeds
+
+    @property
     def active_workflows(self) -> int:
         """How many workflows have an active run, as far as is known."""
-        if self._all is not None and self._all.ready.is_set():
+        if self.watches_all:
             return sum(feed.active for feed in self._feeds.values())
         return self._pulse.active_workflows
 
