@@ -145,7 +145,10 @@ class Run:
         seq = self._change(RunStopping, RunState.STOPPING, by=by, mode=mode, reason=reason)
         self._journal.note(command_id, "stop", seq)
         self._runtime.slots.forget(self._schedule_advance)
-        for attempt in list(self._attempts.values()):
+        if self._stop_timer is not None:
+            self._stop_timer.cancel()
+        # What a stop before has cancelled is cleaning up, and must not be cancelled in that.
+        for attempt in [attempt for attempt in self._attempts.values() if not attempt.cancelled]:
             attempt.cancelled = True
             if attempt.held:
                 self.finish(attempt, CANCELLED)

@@ -348,7 +348,7 @@ class Engine:
 _LEGAL: Mapping[str, frozenset[RunState]] = {
     "pause": frozenset({RunState.RUNNING}),
     "resume": frozenset({RunState.PAUSING, RunState.PAUSED}),
-    "stop": frozenset({RunState.RUNNING, RunState.PAUSING, RunState.PAUSED}),
+    "stop": frozenset({RunState.RUNNING, RunState.PAUSING, RunState.PAUSED, RunState.STOPPING}),
 }
 
 

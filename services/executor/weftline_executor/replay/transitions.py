@@ -32,6 +32,7 @@ RUN_TRANSITIONS: Mapping[tuple[RunState, type[Event]], frozenset[RunState]] = {
     (RunState.PAUSED, RunResumed): frozenset({RunState.RUNNING}),
     (RunState.PAUSED, RunStopping): frozenset({RunState.STOPPING}),
     (RunState.PAUSED, RunFailed): frozenset({RunState.ERROR}),
+    (RunState.STOPPING, RunStopping): frozenset({RunState.STOPPING}),
     (RunState.STOPPING, RunCompleted): frozenset({RunState.STOPPED}),
     (RunState.STOPPING, RunFailed): frozenset({RunState.ERROR}),
 }
