@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -27,6 +28,7 @@ from weftline_executor.nodes import NodeType
 MAX_COMMAND_ID = 128
 MAX_BY = 256
 MAX_REASON = 1024
+_MINTED_IDS = uuid.UUID("5d1c0f4e-6a3b-4c7e-9d0a-2f8b7c1e4a90")
 
 _log = logging.getLogger(__name__)
 _Request = TypeVar("_Request")
@@ -71,7 +73,7 @@ class WorkflowService(WorkflowServiceServicer):
         self, request: pb.StartWorkflowRequest, context: ServicerContext[Any, Any]
     ) -> pb.StartWorkflowResponse:
         """See the contract."""
-        workflow_id = request.workflow_id or new_run_id(self._now())
+        workflow_id = request.workflow_id or self._mint_workflow_id(request.command_id)
         requests.check_id("workflow_id", workflow_id)
         _check_command(request)
         start = self._engine.start_workflow(
@@ -205,6 +207,10 @@ class WorkflowService(WorkflowServiceServicer):
                 yield response
         except ExecutorError as error:
             await abort(context, error)
+
+    def _mint_workflow_id(self, command_id: str) -> str:
+        """An id for a workflow that has none: the same one when the same command comes again."""
+        return str(uuid.uuid5(_MINTED_IDS, command_id)) if command_id else new_run_id(self._now())
 
     async def _counted(self, command: str, work: Awaitable[CommandResult]) -> CommandResult:
         outcome = "internal"
