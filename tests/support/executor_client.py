@@ -17,7 +17,7 @@ from weftline.v1 import workflow_service_pb2 as pb
 from weftline.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 
 CALL_SECONDS = 20.0
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 6.0
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 Event = events_pb.Event
@@ -135,6 +135,7 @@ class Client:
     """Calls of one executor; workflow ids are "w" unless said otherwise."""
 
     def __init__(self, address: str) -> None:
+        self.address = address
         self.channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         self.stub = WorkflowServiceStub(self.channel)
 

@@ -106,6 +106,13 @@ def fail_with_code(ctx: Context, code: str) -> None:
     raise NodeFailed("as agreed", code)
 
 
+@node("test.fail_later")
+async def fail_later(ctx: Context, gate: str) -> None:
+    """Fails when the gate opens."""
+    await _pass(gate)
+    raise NodeFailed("as agreed")
+
+
 @node("test.exit_thread")
 def exit_thread(ctx: Context) -> None:
     """Asks its thread to exit."""
