@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -155,6 +156,16 @@ class Hub:
         reader.offer(Batch([self._mint.subscribed(names.ALL_WORKFLOWS, payload)]))
         self._metrics.joins.labels("all").inc()
         self.join_everyone(reader, View(request.telemetry, request.level))
+
+    async def listening(self, reader: Reader, deadline: float) -> None:
+        """Return when what happens from now on will reach `reader`, if it reads all workflows; at `deadline` anyway.
+
+        What a client asks for could else be over before the stream of all workflows stands.
+        """
+        if self._all is not None and not self._all.ready.is_set() and reader in self._everyone:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._all.ready.wait()
 
     def join_everyone(self, reader: Reader, view: View) -> None:
         """Deliver all workflows to `reader`, after the state of each that has an active run."""

@@ -111,14 +111,14 @@ class FieldReader:
         elif json_kind(self._fields[name]) != kind:
             self.misfit(name, expected)
 
-    def inner(self, name: str) -> FieldReader:
-        """A reader of the object in a field; of an empty one when it is left out or wrong."""
+    def inner(self, name: str) -> FieldReader | None:
+        """A reader of the object in a field, of an empty one when it is left out; None when it is no object."""
         fields: Fields = {}
         if self.has(name):
-            if json_kind(self._fields[name]) == "object":
-                fields = msgspec.json.decode(self._fields[name], type=dict[str, msgspec.Raw])
-            else:
+            if json_kind(self._fields[name]) != "object":
                 self.misfit(name, "an object")
+                return None
+            fields = msgspec.json.decode(self._fields[name], type=dict[str, msgspec.Raw])
         return FieldReader(fields, self.path(name), self._misfits)
 
     def workflow_id(self, *, wildcard: bool = False) -> str:

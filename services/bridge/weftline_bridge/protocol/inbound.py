@@ -156,16 +156,18 @@ def parse_message(raw: msgspec.Raw, dialect: Dialect, at: str = "") -> Request:
         raise BadMessageError("unknown_type", f"messages of type {kind} are not understood", [misfit], command_id)
     if kind in names.NOT_YET_IN:
         raise BadMessageError("unsupported", f"{kind} is not supported by this version", (), command_id)
+    payload = reader.inner("payload")
+    if payload is None:
+        raise BadMessageError("bad_shape", _sentence(misfits), misfits, command_id)
     if kind == names.HEARTBEAT:
-        return _checked(Echo(command_id, "", reader.inner("payload").number("serverTime")), misfits, command_id)
+        return _checked(Echo(command_id, "", payload.number("serverTime")), misfits, command_id)
     workflow_id = reader.workflow_id(wildcard=kind in (names.WORKFLOW_SUBSCRIBE, names.WORKFLOW_UNSUBSCRIBE))
     if misfits:
         raise BadMessageError("bad_workflow_id", _sentence(misfits), misfits, command_id)
-    return _checked(_request(kind, reader, command_id, workflow_id, fields), misfits, command_id)
+    return _checked(_request(kind, payload, command_id, workflow_id, fields), misfits, command_id)
 
 
-def _request(kind: str, reader: FieldReader, command_id: str, workflow_id: str, fields: Fields) -> Request:
-    payload = reader.inner("payload")
+def _request(kind: str, payload: FieldReader, command_id: str, workflow_id: str, fields: Fields) -> Request:
     if kind == names.WORKFLOW_START:
         payload.shape("nodes", "array", required=True)
         payload.shape("edges", "array", required=True)
@@ -195,6 +197,8 @@ def _cursor(payload: FieldReader, workflow_id: str) -> CursorRequest | None:
         payload.misfit("cursor", "no cursor with workflowId *")
         return None
     inner = payload.inner("cursor")
+    if inner is None:
+        return None
     epoch = inner.text("epoch", required=True, most=128)
     seq = inner.whole("seq", required=True)
     return CursorRequest(epoch, seq if seq is not None else 0)

@@ -106,6 +106,7 @@ class Commands:
             self._hub.unsubscribe(self._session, request.workflow_id)
             self._answer(request, AcceptedPayload(request.id))
             return
+        await self._hub.listening(self._session, deadline)
         # A client that goes away must not take back what it asked for, so that the call outlives this task.
         call = self._hub.tasks.start(self._outcome(request), f"command-{request.id}")
         outcome = await asyncio.shield(call)

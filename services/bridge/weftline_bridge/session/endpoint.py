@@ -27,6 +27,8 @@ from weftline_bridge.upstream import ExecutorClient
 _log = logging.getLogger(__name__)
 
 MAX_STRIKES = 3
+READ_FACTOR = 4
+"""A message of up to so many times the limit is read to its end, so that it can be refused by name."""
 
 _ABNORMAL = 1006
 
@@ -95,7 +97,7 @@ class Endpoint:
             autoping=False,
             compress=False,
             decode_text=False,
-            max_msg_size=self._settings.max_message_bytes,
+            max_msg_size=self._settings.max_message_bytes * READ_FACTOR,
             timeout=CLOSE_SECONDS,
         )
 
@@ -181,6 +183,11 @@ class Endpoint:
     def _take_frame(self, data: bytes, connection: _Connection) -> None:
         session = connection.session
         self._metrics.bytes_in.inc(len(data))
+        if len(data) > self._settings.max_message_bytes:
+            misfit = Misfit("", f"at most {self._settings.max_message_bytes} bytes", f"{len(data)} bytes")
+            self._strike(connection, BadMessageError("message_too_large", "the message is too large", [misfit]))
+            session.close(CloseCode.MESSAGE_TOO_BIG, "the message is too large")
+            return
         try:
             items = split_frame(data, session.dialect)
         except BadMessageError as error:

@@ -1,0 +1,78 @@
+"""How a connection begins: who may connect, in which dialect, and what comes first."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+
+from tests.support import events
+from tests.support.bridge import running_bridge
+from tests.support.scripted_executor import running_executor
+
+
+async def test_a_v1_client_gets_arrays_with_connection_ready_and_then_the_status() -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        client = await bridge.connect()
+        ready, status = await client.next(), await client.next()
+        assert client.frames[0].startswith("[")
+        assert ready["type"] == "connection.ready"
+        assert ready["payload"]["heartbeatInterval"] == 25_000
+        assert ready["payload"]["heartbeatTimeout"] == 8_000
+        assert ready["payload"]["maxMessageBytes"] == 4 * 1024 * 1024
+        assert (status["type"], status["payload"]["executor"]) == ("system.status", "connected")
+        assert client.ws.protocol == "weftline.v1"
+
+
+async def test_a_plain_client_gets_one_object_a_frame_and_only_types_of_the_original_design() -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        client = await bridge.connect("plain")
+        await bridge.eventually(lambda: bridge.bridge.hub.watches_all)
+        executor.append("wf", events.start("a"), events.running("a"), events.success("a"), events.complete())
+        await client.of_type("execution.complete")
+        assert all(frame.startswith("{") for frame in client.frames)
+        assert client.seen[0]["type"] == "system.status"
+        assert client.ws.protocol is None
+
+
+async def test_an_unknown_subprotocol_is_closed_with_4406() -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        client = await bridge.connect("chat.v2")
+        assert await client.close_code() == 4406
+
+
+async def test_one_connection_too_many_is_closed_with_1013() -> None:
+    async with running_executor() as executor, running_bridge(executor, max_connections=1) as bridge:
+        first = await bridge.connect()
+        await first.next()
+        second = await bridge.connect()
+        assert await second.close_code() == 1013
+        await first.ws.close()
+        await bridge.eventually(lambda: len(bridge.bridge.registry) == 0)
+        third = await bridge.connect()
+        assert (await third.next())["type"] == "connection.ready"
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed_origins", "status"),
+    [
+        (None, "", 101),
+        ("same", "", 101),
+        ("http://evil.example", "", 403),
+        ("https://console.example", "https://console.example, http://other.example", 101),
+        ("https://console.example:8443", "https://console.example", 403),
+        ("http://evil.example", "*", 101),
+        ("null", "", 403),
+    ],
+)
+async def test_pages_may_connect_from_the_same_or_a_listed_origin(
+    origin: str | None, allowed_origins: str, status: int
+) -> None:
+    async with running_executor() as executor, running_bridge(executor, allowed_origins=allowed_origins) as bridge:
+        headers = {} if origin is None else {"Origin": bridge.url if origin == "same" else origin}
+        if status == 101:
+            client = await bridge.connect(headers=headers)
+            assert (await client.next())["type"] == "connection.ready"
+            return
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await bridge.connect(headers=headers)
+        assert refused.value.status == status
