@@ -1,0 +1,154 @@
+"""A client that does not keep up: it alone is held back, conflated and in the end closed, and then resumes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import socket
+
+import msgspec
+
+from tests.support import events
+from tests.support.bridge import RunningBridge, eventually, running_bridge
+from tests.support.scripted_executor import running_executor
+
+LONG = "x" * 4000
+
+
+class SleepyClient:
+    """A `weftline.v1` client on a bare socket, which reads only when it is told to."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.received = b""
+
+    async def send(self, text: str) -> None:
+        """Send one masked text frame."""
+        data = text.encode()
+        header = bytes([0x81, 0x80 | 126]) + len(data).to_bytes(2, "big") + b"\0\0\0\0"
+        await asyncio.get_running_loop().sock_sendall(self.sock, header + data)
+
+    async def read_to_end(self) -> tuple[list[bytes], int]:
+        """Read until the server closes: the text payloads, and the close code."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(20):
+            while chunk := await loop.sock_recv(self.sock, 1 << 16):
+                self.received += chunk
+                texts, code = self._frames()
+                if code:
+                    return texts, code
+        return self._frames()
+
+    def _frames(self) -> tuple[list[bytes], int]:
+        data, at = self.received, 0
+        texts: list[bytes] = []
+        while at + 2 <= len(data):
+            size, start = data[at + 1], at + 2
+            if size in (126, 127):
+                width = 2 if size == 126 else 8
+                size, start = int.from_bytes(data[start : start + width], "big"), start + width
+            payload = data[start : start + size]
+            if len(payload) < size:
+                break
+            if data[at] & 0xF == 8:
+                return texts, int.from_bytes(payload[:2], "big")
+            if data[at] & 0xF == 1:
+                texts.append(payload)
+            at = start + size
+        return texts, 0
+
+
+async def sleepy(bridge: RunningBridge, *, buffer: int = 4096) -> SleepyClient:
+    """Connect with a small receive buffer, so that the bridge soon finds the socket full."""
+    loop = asyncio.get_running_loop()
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    sock.setblocking(False)
+    await loop.sock_connect(sock, bridge.bridge.address)
+    key = base64.b64encode(os.urandom(16)).decode()
+    request = (
+        f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: weftline.v1\r\n\r\n"
+    )
+    await loop.sock_sendall(sock, request.encode())
+    client = SleepyClient(sock)
+    while b"\r\n\r\n" not in client.received:
+        client.received += await loop.sock_recv(sock, 4096)
+    client.received = client.received.partition(b"\r\n\r\n")[2]
+    return client
+
+
+async def test_a_reader_that_takes_nothing_is_closed_with_4508_and_can_resume_without_loss() -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        slow, quick = await sleepy(bridge), await bridge.connect()
+        await quick.subscribe("wf")
+        await slow.send('{"id":"1","type":"workflow.subscribe","workflowId":"wf"}')
+        await eventually(lambda: len(bridge.bridge.hub.feeds["wf"].readers.readers()) == 2)
+        executor.append("wf", events.start("a"))
+        last = 1
+        while not any(session.closing for session in bridge.bridge.registry):
+            executor.append("wf", *(events.log(LONG) for _ in range(50)))
+            last += 50
+            assert await quick.seqs("wf", last) == list(range(1, last + 1))
+        texts, code = await slow.read_to_end()
+        assert code == 4508
+        seen = slow_seqs(texts)
+        assert seen == list(range(1, len(seen) + 1))
+        assert len(seen) < last
+        again = await bridge.connect()
+        answer = await again.subscribe("wf", cursor={"epoch": executor.log.epoch, "seq": len(seen)})
+        assert answer["payload"]["outcome"] == "resumed"
+        assert await again.seqs("wf", last) == list(range(len(seen) + 1, last + 1))
+        slow.sock.close()
+
+
+async def test_a_reader_that_stalls_is_closed_with_4508_after_a_while() -> None:
+    async with running_executor() as executor, running_bridge(executor, stall_seconds=0.2) as bridge:
+        slow = await sleepy(bridge)
+        await slow.send('{"id":"1","type":"workflow.subscribe","workflowId":"wf"}')
+        await eventually(lambda: "wf" in bridge.bridge.hub.feeds and bridge.bridge.hub.feeds["wf"].readers)
+        executor.append("wf", events.start("a"))
+        (session,) = bridge.bridge.registry
+        while session.mode == "normal":
+            executor.append("wf", *(events.log(LONG) for _ in range(20)))
+            await asyncio.sleep(0.001)
+        await eventually(lambda: session.closing)
+        assert session.close_code == 4508
+        assert (await slow.read_to_end())[1] == 4508
+        slow.sock.close()
+
+
+async def test_a_slow_reader_gets_only_the_newest_telemetry_and_is_told_so_and_every_durable_event() -> None:
+    async with running_executor() as executor, running_bridge(executor, outbox_max_bytes=16 << 20) as bridge:
+        slow = await sleepy(bridge)
+        await slow.send('{"id":"1","type":"workflow.subscribe","workflowId":"wf"}')
+        await eventually(lambda: "wf" in bridge.bridge.hub.feeds and bridge.bridge.hub.feeds["wf"].readers)
+        executor.append("wf", events.start("a"))
+        (session,) = bridge.bridge.registry
+        last = 1
+        while session.mode == "normal":
+            executor.append("wf", *(events.log(LONG) for _ in range(20)))
+            last += 20
+            await asyncio.sleep(0.001)
+        for number in range(500):
+            executor.tell("wf", events.tick("a", number / 500))
+        executor.append("wf", events.success("a"), events.complete())
+        await eventually(lambda: bridge.bridge.hub.feeds["wf"].head == last + 2)
+        reading = asyncio.create_task(slow.read_to_end())
+        await eventually(lambda: session.mode == "normal")
+        session.close(1000, "enough")
+        texts, _ = await reading
+        assert slow_seqs(texts) == list(range(1, last + 3))
+        text = b"".join(texts)
+        assert text.count(b'"progress":') == 1
+        assert b'"progress":0.998' in text
+        assert text.index(b'"mode":"conflating"') < text.index(b'"mode":"normal"')
+        assert await bridge.metric("weftline_bridge_conflated_total") == 499
+        slow.sock.close()
+
+
+def slow_seqs(texts: list[bytes]) -> list[int]:
+    """The seqs of all events in array frames."""
+    messages = [message for text in texts for message in msgspec.json.decode(text)]
+    return [message["seq"] for message in messages if "seq" in message]
