@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from weftline.v1 import workflow_service_pb2 as pb
 from weftline_executor.api.translate import snapshot
 from weftline_executor.engine import Engine
-from weftline_executor.errors import InvalidWorkflow
+from weftline_executor.graph import node_ids
 from weftline_executor.model.events import RunProgressed
 from weftline_executor.model.states import RunState
 from weftline_executor.replay import RunProjection
@@ -24,18 +26,8 @@ class Snapshots:
         if run is not None and run.projection is projection:
             ids = [node.id for node in run.graph.nodes]
             return snapshot(projection, ids, self._engine.store.epoch, run.progress.current())
-        ids = await self._node_ids(projection)
+        ids = await asyncio.to_thread(node_ids, bytes(projection.definition))
         return snapshot(projection, ids, self._engine.store.epoch, _final_progress(projection))
-
-    async def _node_ids(self, projection: RunProjection) -> list[str]:
-        """The nodes of an ended run, in the order of its definition where that can still be compiled."""
-        if len(projection.nodes) == projection.total_nodes:
-            try:
-                graph = await self._engine.compile(bytes(projection.definition))
-            except InvalidWorkflow:
-                return list(projection.nodes)
-            return [node.id for node in graph.nodes]
-        return list(projection.nodes)
 
 
 def _final_progress(projection: RunProjection) -> RunProgressed:

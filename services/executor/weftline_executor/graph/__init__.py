@@ -1,8 +1,19 @@
 """Workflow graphs: parsing what a canvas holds, finding all that is wrong with it, and walking it."""
 
-from weftline_executor.graph.definition import EdgeDef, NodeDef, RunConfig
+from weftline_executor.graph.definition import EdgeDef, NodeDef, RunConfig, node_ids
 from weftline_executor.graph.frontier import Frontier, Outcome, Resolution
 from weftline_executor.graph.topology import Graph
 from weftline_executor.graph.validate import Limits, compile_graph
 
-__all__ = ["EdgeDef", "Frontier", "Graph", "Limits", "NodeDef", "Outcome", "Resolution", "RunConfig", "compile_graph"]
+__all__ = [
+    "EdgeDef",
+    "Frontier",
+    "Graph",
+    "Limits",
+    "NodeDef",
+    "Outcome",
+    "Resolution",
+    "RunConfig",
+    "compile_graph",
+    "node_ids",
+]

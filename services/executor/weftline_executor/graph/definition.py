@@ -64,6 +64,21 @@ class RunConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+class _CanvasNode(msgspec.Struct):
+    id: Any = None
+    type: Any = None
+
+
+class _Canvas(msgspec.Struct):
+    nodes: list[_CanvasNode] = []
+
+
+def node_ids(definition: bytes) -> list[str]:
+    """The ids of the nodes that a run of a valid definition counts, in its order; needs no node types."""
+    canvas = msgspec.json.decode(definition, type=_Canvas)
+    return [node.id for node in canvas.nodes if node.type not in DECORATION]
+
+
 def too_deep(value: object, limit: int = MAX_DEPTH) -> bool:
     """Whether JSON `value` nests deeper than `limit`; does not recurse."""
     stack = [(value, 1)]
