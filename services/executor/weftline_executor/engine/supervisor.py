@@ -314,6 +314,7 @@ class Engine:
             return
         run = Run(self._runtime, graph, projection, projection.seq)
         self._runs[projection.workflow_id] = run
+        self._metrics.runs_recovered.inc()
         run.recover()
         _log.info("run %s of %s goes on after a restart", run.run_id, run.workflow_id)
 
