@@ -1,72 +1,108 @@
-"""How long nodes take, from what was measured, and how far a run is; pure, times are milliseconds."""
+"""How long nodes take, from what was measured or declared, and how far a run is; pure, times are milliseconds."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
+from weftline_executor.graph import Graph
+from weftline_executor.graph.forecast import lower_bound, simulate, tails
+
 KEPT_DURATIONS = 20
-MAX_KEYS = 10_000
-MIN_BASIS = 0.01
-"""Below this share of the work done there is no basis for an estimate."""
+MAX_KINDS = 10_000
+MAX_SIMULATED = 2_000
+"""Graphs with more nodes are not played through, which would hold up other runs; a bound serves for them."""
 
 
 class DurationHistory:
-    """The newest durations of successful nodes, by key (a type with its configuration) and by type."""
+    """The newest durations of successful nodes, by kind (a type with its configuration) and by type."""
 
     def __init__(self) -> None:
-        self._by_key: OrderedDict[object, deque[int]] = OrderedDict()
+        self._durations: OrderedDict[object, deque[int]] = OrderedDict()
 
-    def record(self, node_type: str, key: object, duration: int) -> None:
-        """Notes that a node of this type and key took `duration` ms."""
-        for entry in (key, node_type):
-            durations = self._by_key.get(entry)
+    def record(self, kind: tuple[str, bytes], duration: int) -> None:
+        """Notes that a node of this kind took `duration` ms."""
+        for entry in (kind, kind[0]):
+            durations = self._durations.get(entry)
             if durations is None:
-                durations = self._by_key[entry] = deque(maxlen=KEPT_DURATIONS)
-                if len(self._by_key) > MAX_KEYS:
-                    self._by_key.popitem(last=False)
+                durations = self._durations[entry] = deque(maxlen=KEPT_DURATIONS)
+                if len(self._durations) > MAX_KINDS:
+                    self._durations.popitem(last=False)
             durations.append(duration)
 
-    def expected(self, node_type: str, key: object) -> float | None:
-        """The median for the key, else for the type, else None."""
-        durations = self._by_key.get(key) or self._by_key.get(node_type)
+    def of_kind(self, kind: tuple[str, bytes]) -> float | None:
+        """The median of nodes that were configured alike."""
+        return self._median(kind)
+
+    def of_type(self, node_type: str) -> float | None:
+        """The median of nodes of the type."""
+        return self._median(node_type)
+
+    def _median(self, entry: object) -> float | None:
+        durations = self._durations.get(entry)
         return max(1.0, median(durations)) if durations else None
 
 
 class RunEstimate:
-    """How far a run is: nodes weighed by expected duration; `weights` by node index."""
+    """How far a run is and how long the rest takes.
 
-    def __init__(self, weights: Sequence[float]) -> None:
-        self._weights = weights
-        self._total = sum(weights) or 1.0
+    `expected` holds what is known of each node's duration by its index, None where nothing is; such a node counts as
+    much as the average of the others. With durations known for less than half of the nodes there is no estimate.
+    """
+
+    def __init__(self, graph: Graph, expected: Sequence[float | None], slots: int) -> None:
+        known = [duration for duration in expected if duration is not None]
+        average = sum(known) / len(known) if known else 1.0
+        self._graph = graph
+        self._durations = [average if duration is None else max(1.0, duration) for duration in expected]
+        self._has_basis = 2 * len(known) >= len(expected)
+        self._tail = tails(graph, self._durations)
+        self._slots = slots
+        self._total = sum(self._durations) or 1.0
         self._done = 0.0
-        self._partial: dict[int, float] = {}
-        self._partial_sum = 0.0
+        self._finished = bytearray(len(graph))
+        self._shares: dict[int, tuple[float, int]] = {}
 
-    def advance(self, node: int, progress: float) -> None:
-        """A running node is `progress` (0 to 1) far."""
-        weighed = progress * self._weights[node]
-        self._partial_sum += weighed - self._partial.get(node, 0.0)
-        self._partial[node] = weighed
-
-    def restart(self, node: int) -> None:
-        """What a running node had done is lost."""
-        self._partial_sum -= self._partial.pop(node, 0.0)
+    def advance(self, node: int, progress: float, elapsed: int) -> None:
+        """A running node is `progress` (0 to 1) far after `elapsed` ms."""
+        if not self._finished[node]:
+            self._shares[node] = (progress, elapsed)
 
     def finish(self, node: int) -> None:
         """A node succeeded, failed or was skipped."""
-        self.restart(node)
-        self._done += self._weights[node]
+        self._shares.pop(node, None)
+        if not self._finished[node]:
+            self._finished[node] = 1
+            self._done += self._durations[node]
 
     @property
     def progress(self) -> float:
-        """How far the run is, 0 to 1."""
-        return min(1.0, max(0.0, (self._done + self._partial_sum) / self._total))
+        """How far the run is, 0 to 1: nodes weighed by their durations."""
+        partial = sum(share * self._durations[node] for node, (share, _) in self._shares.items())
+        return min(1.0, max(0.0, (self._done + partial) / self._total))
 
-    def remaining(self, active_ms: int) -> int | None:
-        """Milliseconds to the end if the run goes on at the rate of its `active_ms` so far; None without a basis."""
-        progress = self.progress
-        if progress < MIN_BASIS or active_ms <= 0:
+    def remaining(self, running: Mapping[int, int], waiting: Sequence[int]) -> int | None:
+        """Milliseconds to the end; None without a basis.
+
+        `running` gives how long each running node has run, `waiting` are ready nodes that have not started.
+        """
+        if not self._has_basis:
             return None
-        return round(active_ms * (1.0 - progress) / progress)
+        left = {node: self._left(node, elapsed) for node, elapsed in running.items()}
+        if len(self._graph) <= MAX_SIMULATED:
+            played = simulate(
+                self._graph, self._durations, self._tail, finished=self._finished, running=left, slots=self._slots
+            )
+            return round(played.duration)
+        work = self._total - self._done - sum(self._durations[node] - rest for node, rest in left.items())
+        bound = lower_bound(self._durations, self._tail, work=work, running=left, waiting=waiting, slots=self._slots)
+        return round(bound)
+
+    def _left(self, node: int, elapsed: int) -> float:
+        share, at = self._shares.get(node, (0.0, 0))
+        if share:
+            return max(0.0, at / share - elapsed)
+        # A node that is late says nothing about when it ends; as long again as it is late is as good as any guess.
+        rest = self._durations[node] - elapsed
+        return rest if rest > 0 else -rest

@@ -1,4 +1,4 @@
-"""Tells how far a run and its nodes are: telemetry, measured durations, and a first estimate of the time left."""
+"""Tells how far a run and its nodes are: telemetry, measured durations, and an estimate of the time left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from weftline_executor.engine.run import Run
 
 INTERVAL_SECONDS = 0.1
-_ACTIVE = (RunState.RUNNING, RunState.PAUSING, RunState.STOPPING)
+LOOKED_AHEAD = 256
 _FINISHED = (NodeStatus.SUCCESS, NodeStatus.ERROR, NodeStatus.SKIPPED)
 
 
@@ -25,31 +25,25 @@ class ProgressReport:
     def __init__(self, run: Run, runtime: Runtime) -> None:
         self._run = run
         self._runtime = runtime
-        self._estimate = self._weigh()
+        self._estimate = RunEstimate(run.graph, self._expected(), run.graph.config.concurrency or runtime.slots.limit)
         self._timer: asyncio.TimerHandle | None = None
-        self._active_ms = 0
-        self._active_since: int | None = runtime.now() if run.state in _ACTIVE else None
         for index, node in enumerate(run.graph.nodes):
             state = run.projection.nodes.get(node.id)
             if state is not None and state.status in _FINISHED:
                 self._estimate.finish(index)
 
-    def _weigh(self) -> RunEstimate:
-        expected = self._runtime.history.expected
-        kinds = [node.kind for node in self._run.graph.nodes]
-        by_kind = {kind: expected(kind[0], kind) for kind in set(kinds)}
-        known = [by_kind[kind] for kind in kinds]
-        measured = [duration for duration in known if duration is not None]
-        # A node of which nothing is known counts as much as the average of those of which something is.
-        default = sum(measured) / len(measured) if measured else 1.0
-        return RunEstimate([default if duration is None else duration for duration in known])
+    def _expected(self) -> list[float | None]:
+        """By node: the median of its kind, else what its configuration says, else the median of its type."""
+        history, nodes = self._runtime.history, self._run.graph.nodes
+        known: dict[tuple[str, bytes], float | None] = {}
+        for node in nodes:
+            if node.kind not in known:
+                declared = self._run.expected_ms(node)
+                known[node.kind] = history.of_kind(node.kind) or declared or history.of_type(node.type)
+        return [known[node.kind] for node in nodes]
 
-    def state_changed(self, state: RunState) -> None:
-        """The run entered a state; time spent paused does not count."""
-        now = self._runtime.now()
-        if self._active_since is not None:
-            self._active_ms += now - self._active_since
-        self._active_since = now if state in _ACTIVE else None
+    def state_changed(self) -> None:
+        """The run entered another state."""
         self._changed()
 
     def attempt_ended(self, attempt: Attempt, duration: int, succeeded: bool) -> None:
@@ -57,7 +51,7 @@ class ProgressReport:
         kind = self._run.graph.nodes[attempt.index].kind
         self._runtime.metrics.node_ended(kind[0], duration / 1000, succeeded)
         if succeeded:
-            self._runtime.history.record(kind[0], kind, duration)
+            self._runtime.history.record(kind, duration)
 
     def finished(self, node: int) -> None:
         """A node's end is durable."""
@@ -66,7 +60,7 @@ class ProgressReport:
 
     def node_progressed(self, attempt: Attempt, progress: float) -> None:
         """A running node is `progress` far; told only when its start is durable."""
-        self._estimate.advance(attempt.index, progress)
+        self._estimate.advance(attempt.index, progress, attempt.elapsed_ms())
         self._changed()
         state = self._run.projection.nodes.get(attempt.node_id)
         if state is None or state.status is not NodeStatus.RUNNING or state.attempt != attempt.number:
@@ -79,8 +73,6 @@ class ProgressReport:
         """The counters, progress and time left as of now."""
         now = self._runtime.now()
         projection = self._run.projection
-        active = self._active_ms + (now - self._active_since if self._active_since is not None else 0)
-        ended = projection.state.final
         return RunProgressed(
             now,
             len(self._run.graph),
@@ -90,8 +82,14 @@ class ProgressReport:
             projection.running_nodes,
             projection.current_node,
             1.0 if projection.state is RunState.SUCCESS else self._estimate.progress,
-            None if ended else self._estimate.remaining(active),
+            self._remaining(),
         )
+
+    def _remaining(self) -> int | None:
+        """Time left while the run goes on; nobody knows how long a pause is."""
+        if self._run.projection.state is not RunState.RUNNING:
+            return None
+        return self._estimate.remaining(self._run.running(), self._run.waiting(LOOKED_AHEAD))
 
     def close(self) -> None:
         """The run ended: tells its final counters, and nothing after."""

@@ -16,7 +16,7 @@ from weftline_executor.engine.progress import ProgressReport
 from weftline_executor.engine.rebuild import rebuild
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.verdict import NodeFault, clean, first_fault, json_object, outputs
-from weftline_executor.graph import Frontier, Graph, Resolution
+from weftline_executor.graph import Frontier, Graph, NodeDef, Resolution
 from weftline_executor.model.events import (
     NO_JSON,
     LogWritten,
@@ -65,7 +65,6 @@ class Run:
         self.workflow_id = projection.workflow_id
         self.run_id = projection.run_id
         self.ended = asyncio.Event()
-        self.progress = ProgressReport(self, runtime)
         self._runtime = runtime
         self._journal = Journal(runtime.committer, self.workflow_id, self.run_id, head)
         self._frontier = Frontier(graph)
@@ -83,6 +82,7 @@ class Run:
         self._stop_timer: asyncio.TimerHandle | None = None
         self._advance_scheduled = False
         self._closed = False
+        self.progress = ProgressReport(self, runtime)
 
     def begin(self, definition: bytes, *, by: str, command_id: str) -> int:
         """Writes the start of the run, and gives its seq; nodes start when it is durable."""
@@ -168,7 +168,7 @@ class Run:
 
     def _change(self, kind: type[StateChange], state: RunState, *, by: str, mode: str = "", reason: str = "") -> int:
         self.state = state
-        self.progress.state_changed(state)
+        self.progress.state_changed()
         seq = self._journal.next_seq()
         in_flight = tuple(attempt.node_id for attempt in self._attempts.values())
         self._journal.append(kind(seq, self._runtime.now(), state, by, in_flight, mode, reason))
@@ -305,6 +305,18 @@ class Run:
         self._runtime.launcher.launch(
             Launch(attempt, prepared, inputs, scope, self.workflow_id, self.run_id, already_elapsed, self)
         )
+
+    def running(self) -> dict[int, int]:
+        """How long each running node has run, in ms."""
+        return {node: attempt.elapsed_ms() for node, attempt in self._attempts.items()}
+
+    def waiting(self, limit: int) -> list[int]:
+        """Ready nodes that have not started, those with the longest path ahead; about `limit`."""
+        return [node for _, _, node in self._ready[:limit]]
+
+    def expected_ms(self, node: NodeDef) -> float | None:
+        """How long the configuration of a node says that it takes."""
+        return self._prepared[self.graph.index[node.id]].type.expected_ms(node.data)
 
     def finish(self, attempt: Attempt, result: Success | Failure) -> None:
         """An attempt ended; ignored when its outcome was decided before."""

@@ -6,7 +6,7 @@ from typing import ParamSpec, Protocol, TypeVar, cast, get_args
 
 from weftline_executor.nodes.declare import check_name, declare, schema_of
 from weftline_executor.nodes.errors import BadDeclaration
-from weftline_executor.nodes.node_type import HandleNames, Idempotency, Isolation, NodeType
+from weftline_executor.nodes.node_type import Expects, HandleNames, Idempotency, Isolation, NodeType
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -29,6 +29,7 @@ def node(
     isolation: Isolation | None = None,
     outputs: Sequence[str] = ("output",),
     handle_names: HandleNames | None = None,
+    expects: Expects | None = None,
 ) -> Callable[[Callable[P, R_co]], NodeFunction[P, R_co]]:
     """Make a function a node type called `name`.
 
@@ -39,7 +40,8 @@ def node(
 
     `idempotency` says what happens to a node that ran when the process died: `safe` runs it again, `keyed` runs it
     again with the same `ctx.idempotency_key`, `unsafe` pauses the run until a person decides. `outputs` are the
-    handles that edges may leave from; `handle_names` gives those that the configuration names, by path.
+    handles that edges may leave from; `handle_names` gives those that the configuration names, by path. `expects` gives
+    how long a node of a configuration takes, in milliseconds, or None; else what was measured before is expected.
 
     Raises `BadDeclaration` when the function cannot be a node type.
     """
@@ -62,6 +64,7 @@ def node(
             function=function,
             declaration=declaration,
             handle_names=handle_names,
+            expects=expects,
         )
         return decorated
 

@@ -10,8 +10,14 @@ from weftline_executor.nodes.expressions import is_template
 from weftline_executor.nodes.faults import ConfigFault, Reference, path_text
 from weftline_executor.nodes.prepared import PreparedCall
 
+INLINE_MS = 1.0
+"""What a node takes whose function is done in microseconds."""
+
 Idempotency = Literal["safe", "keyed", "unsafe"]
 Isolation = Literal["inline", "async", "thread"]
+
+# Gives how long a node of a configuration takes, in milliseconds, where the configuration says so.
+Expects = Callable[[Mapping[str, object]], float | None]
 
 # Gives the output handles that a configuration names, by the path of the setting that names it.
 HandleNames = Callable[[Mapping[str, object]], Mapping[str, str]]
@@ -36,6 +42,13 @@ class NodeType:
     function: Callable[..., object]
     declaration: Declaration
     handle_names: HandleNames | None = None
+    expects: Expects | None = None
+
+    def expected_ms(self, data: Mapping[str, object]) -> float | None:
+        """Give how long the configuration says that a node takes, in milliseconds; None where it says nothing."""
+        if self.expects is not None:
+            return self.expects(data)
+        return INLINE_MS if self.isolation == "inline" else None
 
     def handles(self, data: Mapping[str, object]) -> tuple[str, ...]:
         """Give the output handles of a node with this `data`; what `check` would refuse is passed over."""

@@ -1,5 +1,6 @@
 """Nodes that wait."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
@@ -14,7 +15,12 @@ _MIN_STEP = 0.1
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False, description="How long, in seconds.")]
 
 
-@node("delay", title="Wait")
+def _expected(data: Mapping[str, object]) -> float | None:
+    seconds = data.get("seconds", 1.0)
+    return seconds * 1000 if isinstance(seconds, int | float) else None
+
+
+@node("delay", title="Wait", expects=_expected)
 async def delay(ctx: Context, seconds: Seconds = 1.0) -> None:
     """Waits, also over a restart of the executor: only what is left of the time is waited after it."""
     # The engine passes on ten reports a second at most, so a short wait is not cut into smaller steps.

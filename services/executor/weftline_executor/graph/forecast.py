@@ -1,0 +1,82 @@
+"""How long the rest of a run takes: list scheduling simulated over expected durations; pure, times are milliseconds."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from weftline_executor.graph.topology import Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is expected: `duration` to the end, and how many nodes run at once at the `peak`."""
+
+    duration: float
+    peak: int
+
+
+def tails(graph: Graph, durations: Sequence[float]) -> list[float]:
+    """By node: how long the longest path from its start to an end of the graph takes."""
+    found = [0.0] * len(graph)
+    for node in reversed(graph.order):
+        below = max((found[graph.targets[edge]] for edge in graph.outgoing[node]), default=0.0)
+        found[node] = durations[node] + below
+    return found
+
+
+def simulate(
+    graph: Graph,
+    durations: Sequence[float],
+    tail: Sequence[float],
+    *,
+    finished: Sequence[int],
+    running: Mapping[int, float],
+    slots: int,
+) -> Forecast:
+    """Plays the rest of a run through, the ready node with the longest tail first, `slots` at once.
+
+    `finished` is true by node for those that need no time any more, `running` gives what is left of running ones. Every
+    edge counts as one to wait for, so a branch that will be skipped is counted in. Graham's list scheduling.
+    """
+    missing = [sum(not finished[graph.sources[edge]] for edge in incoming) for incoming in graph.incoming]
+    ready = [
+        (-tail[node], node)
+        for node in range(len(graph))
+        if not missing[node] and not finished[node] and node not in running
+    ]
+    heapq.heapify(ready)
+    ends = [(left, node) for node, left in running.items()]
+    heapq.heapify(ends)
+    clock, peak = 0.0, len(ends)
+    while ready or ends:
+        while ready and len(ends) < slots:
+            node = heapq.heappop(ready)[1]
+            heapq.heappush(ends, (clock + durations[node], node))
+        peak = max(peak, len(ends))
+        clock, node = heapq.heappop(ends)
+        for edge in graph.outgoing[node]:
+            target = graph.targets[edge]
+            missing[target] -= 1
+            if not missing[target] and not finished[target]:
+                heapq.heappush(ready, (-tail[target], target))
+    return Forecast(clock, peak)
+
+
+def lower_bound(
+    durations: Sequence[float],
+    tail: Sequence[float],
+    *,
+    work: float,
+    running: Mapping[int, float],
+    waiting: Sequence[int],
+    slots: int,
+) -> float:
+    """What the rest takes at least: the longest path that is left, or all `work` that is left over all slots.
+
+    For graphs that are too large to be played through; `waiting` are ready nodes that have not started.
+    """
+    paths = [tail[node] - durations[node] + left for node, left in running.items()]
+    paths += [tail[node] for node in waiting]
+    return max(work / slots, max(paths, default=0.0))
