@@ -1,0 +1,137 @@
+"""What a client may send becomes a request; anything else becomes an error, never an exception of another kind."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weftline_bridge.errors import BadMessageError
+from weftline_bridge.frames import Dialect
+from weftline_bridge.protocol import names
+from weftline_bridge.protocol.inbound import (
+    CursorRequest,
+    Echo,
+    Pause,
+    Request,
+    Resume,
+    Start,
+    Stop,
+    Subscribe,
+    Unsubscribe,
+    parse_message,
+    split_frame,
+)
+
+
+def parse(kind: str, payload: Any = None, dialect: Dialect = Dialect.V1, **fields: Any) -> Request:
+    message = {"id": "m", "type": kind, "timestamp": 1.5, "workflowId": "wf", **fields}
+    if payload is not None:
+        message["payload"] = payload
+    (raw,) = split_frame(json.dumps(message).encode(), dialect)
+    return parse_message(raw, dialect)
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "expected"),
+    [
+        (names.WORKFLOW_PAUSE, None, Pause("m", "wf", "drain", "")),
+        (names.WORKFLOW_PAUSE, {"mode": "immediate", "reason": "r"}, Pause("m", "wf", "immediate", "r")),
+        (names.WORKFLOW_RESUME, {}, Resume("m", "wf", "")),
+        (names.WORKFLOW_STOP, {}, Stop("m", "wf", "graceful", None, "")),
+        (names.WORKFLOW_STOP, {"mode": "terminate", "grace": 0}, Stop("m", "wf", "terminate", 0, "")),
+        (names.WORKFLOW_STOP, {"grace": 3.0, "unknown": 1}, Stop("m", "wf", "graceful", 3, "")),
+        (names.WORKFLOW_SUBSCRIBE, None, Subscribe("m", "wf", None, True, 1)),
+        (names.WORKFLOW_SUBSCRIBE, {"logs": "error", "telemetry": False}, Subscribe("m", "wf", None, False, 4)),
+        (
+            names.WORKFLOW_SUBSCRIBE,
+            {"cursor": {"epoch": "e", "seq": 5}},
+            Subscribe("m", "wf", CursorRequest("e", 5), True, 1),
+        ),
+        (names.WORKFLOW_SUBSCRIBE, {"cursor": None}, Subscribe("m", "wf", None, True, 1)),
+        (names.WORKFLOW_UNSUBSCRIBE, None, Unsubscribe("m", "wf")),
+        (names.HEARTBEAT, {"serverTime": 5}, Echo("m", "", 5)),
+        (names.HEARTBEAT, None, Echo("m", "", None)),
+    ],
+)
+def test_good_messages_become_requests(kind: str, payload: Any, expected: Request) -> None:
+    assert parse(kind, payload) == expected
+
+
+def test_all_workflows_may_be_subscribed_to_but_not_commanded() -> None:
+    assert parse(names.WORKFLOW_SUBSCRIBE, workflowId="*").workflow_id == "*"
+    with pytest.raises(BadMessageError) as raised:
+        parse(names.WORKFLOW_PAUSE, workflowId="*")
+    assert raised.value.code == "bad_workflow_id"
+
+
+def test_the_definition_is_kept_as_the_text_that_came() -> None:
+    text = b'{"id":"m","type":"workflow.start","workflowId":"wf","payload": { "nodes":[ ], "edges":[],"n":1.0e2 }}'
+    (raw,) = split_frame(text, Dialect.PLAIN)
+    request = parse_message(raw, Dialect.PLAIN)
+    assert isinstance(request, Start)
+    assert request.definition == '{ "nodes":[ ], "edges":[],"n":1.0e2 }'
+
+
+def test_every_fault_of_a_message_is_told_at_once() -> None:
+    with pytest.raises(BadMessageError) as raised:
+        parse(names.WORKFLOW_START, {"nodes": 1, "config": []})
+    assert [(item.path, item.got) for item in raised.value.misfits] == [
+        ("payload.nodes", "number 1"),
+        ("payload.edges", "nothing"),
+        ("payload.config", "an array"),
+    ]
+    assert raised.value.command_id == "m"
+
+
+def outcome(data: bytes, dialect: Dialect) -> list[Request] | BadMessageError:
+    """The requests in a frame, or the named error; any other exception is a fault."""
+    try:
+        return [parse_message(raw, dialect) for raw in split_frame(data, dialect)]
+    except BadMessageError as error:
+        return error
+
+
+@pytest.mark.parametrize("kind", sorted(names.V1_IN - names.NOT_YET_IN))
+def test_each_type_that_may_come_in_is_understood(kind: str) -> None:
+    assert parse(kind, {"nodes": [], "edges": []}).kind == kind
+
+
+@pytest.mark.parametrize("kind", sorted(names.NOT_YET_IN))
+def test_each_type_of_a_later_version_is_unsupported(kind: str) -> None:
+    with pytest.raises(BadMessageError) as raised:
+        parse(kind)
+    assert raised.value.code == "unsupported"
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = st.dictionaries(st.sampled_from(["id", "type", "timestamp", "workflowId", "payload", "x"]), VALUES)
+PAYLOADS = st.dictionaries(
+    st.sampled_from(["nodes", "edges", "config", "mode", "reason", "grace", "cursor", "logs", "telemetry"]), VALUES
+)
+
+
+@given(FIELDS, st.sampled_from(sorted(names.V1_IN)), PAYLOADS, st.sampled_from(list(Dialect)))
+def test_whatever_an_object_holds_it_is_a_request_or_a_named_error(
+    fields: dict[str, Any], kind: str, payload: dict[str, Any], dialect: Dialect
+) -> None:
+    for message in (fields, {"id": "m", "workflowId": "wf", "type": kind, "payload": payload}):
+        found = outcome(msgspec.json.encode(message), dialect)
+        if isinstance(found, BadMessageError):
+            assert found.code in ("bad_shape", "unknown_type", "bad_workflow_id", "unsupported", "invalid_json")
+            assert all(item.expected and item.got for item in found.misfits)
+
+
+@given(st.binary(max_size=200), st.sampled_from(list(Dialect)))
+def test_whatever_bytes_come_they_are_messages_or_a_named_error(data: bytes, dialect: Dialect) -> None:
+    found = outcome(data, dialect)
+    if isinstance(found, BadMessageError):
+        assert found.code in ("invalid_utf8", "invalid_json", "too_deep", "bad_shape", "unknown_type")
