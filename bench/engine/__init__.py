@@ -1,0 +1,1 @@
+"""How many nodes a second the executor runs, beside other durable engines and a bare event loop."""
