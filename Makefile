@@ -9,12 +9,13 @@ PYTHON ?= $(shell scripts/find-python.sh)
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 JOBS ?= auto
 TESTS ?=
+BENCH ?=
 
 # A stamp is newer than what it was installed from, so a second run installs nothing.
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: help run test check format generate lock clean prerequisites
+.PHONY: help run test bench check format generate lock clean prerequisites
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -24,6 +25,9 @@ run: $(RUNTIME) ## Start both services and run the quickstart workflow; ONCE=1 e
 
 test: $(DEV) prerequisites ## Run the whole test suite; TESTS=path for a part of it, JOBS=2 for two workers
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
+
+bench: $(DEV) ## Measure Weftline beside its peers; BENCH=pipeline for a part, BENCH=--quick for a look
+	@$(BIN)/python -m bench $(BENCH)
 
 check: $(DEV) ## Hold the tree to its gates: ruff, mypy, import-linter, buf, generated code
 	$(BIN)/ruff check

@@ -1,0 +1,53 @@
+"""`python -m bench [engine|pipeline|fanout …] [--quick]`: measures, prints one table, writes every figure to a file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench import machine, report
+from bench.claims import Outcome
+from bench.engine import suite as engine
+from bench.fanout import suite as fanout
+from bench.pipeline import suite as pipeline
+
+SUITES: dict[str, Callable[..., Outcome]] = {"engine": engine.run, "pipeline": pipeline.run, "fanout": fanout.run}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the benchmarks that are named, or all; 1 when a figure of Weftline's is void."""
+    options = _parse(arguments)
+    shape = machine.shape()
+    if machine.busy():
+        report.progress(f"the machine is in use (load {shape['loadBefore']}): the figures will be worse than they are")
+    outcomes = [SUITES[name](quick=options.quick) for name in options.names or SUITES]
+    if options.quick:
+        # Targets are for full loads; a small one says nothing about them.
+        outcomes = [outcome.without_targets() for outcome in outcomes]
+    path = report.write(outcomes, shape, options.results, quick=options.quick)
+    print(report.table(outcomes))
+    for outcome in outcomes:
+        for note in outcome.notes:
+            print(f"{outcome.name}: {note}")
+    print(f"\nAll figures are in {path}.")
+    return 1 if any(claim.verdict == "void" for outcome in outcomes for claim in outcome.claims) else 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures Weftline beside its peers.")
+    parser.add_argument("names", nargs="*", metavar="BENCHMARK", help=f"{', '.join(SUITES)}; all when none is named")
+    parser.add_argument("--quick", action="store_true", help="small loads, once: to see that it works, not how fast")
+    parser.add_argument(
+        "--results", metavar="DIR", type=Path, default=machine.RESULTS, help="where figures are written"
+    )
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.names if name not in SUITES]
+    if unknown:
+        parser.error(f"unknown benchmark {unknown[0]}; there are {', '.join(SUITES)}")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

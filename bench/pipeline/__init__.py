@@ -1,0 +1,1 @@
+"""How many events a second go through the bridge to one client."""
