@@ -25,7 +25,6 @@ MAX_FAULTS = 1000
 """How many faults are reported at most; a last one says how many were left out."""
 
 MAX_CYCLES = 20
-MAX_REFERENCE_STEPS = 20_000_000
 
 
 class ConfigProblem(Protocol):
@@ -81,11 +80,12 @@ class NodeTypes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large a definition may be."""
+    """How large a definition may be; `max_reference_steps` bounds the search for ancestors that expressions name."""
 
     max_nodes: int = 100_000
     max_edges: int = 500_000
     max_bytes: int = 16 << 20
+    max_reference_steps: int = 20_000_000
 
 
 def compile_graph(definition: bytes | str, types: NodeTypes, limits: Limits) -> Graph:
@@ -112,6 +112,7 @@ class _Compilation:
         self._types = types
         self._limits = limits
         self._faults = faults
+        self._dangling = False
 
     def run(self, definition: bytes | str) -> Graph | None:
         raw = self._decode(definition)
@@ -136,6 +137,7 @@ class _Compilation:
             return None
         graph = Graph(nodes, edges, config)
         self._check_cycles(nodes, edges, config)
+        self._check_joins(graph)
         self._check_types(graph)
         return graph
 
@@ -170,18 +172,23 @@ class _Compilation:
         decoration: set[str] = set()
         seen: dict[str, int] = {}
         for at, raw in enumerate(raw_nodes):
+            node = None
             if isinstance(raw, dict) and isinstance(raw.get("type"), str) and raw["type"] in DECORATION:
-                decoration.add(str(raw.get("id")))
+                node_id = raw.get("id")
+            else:
+                node = read_node(raw, at, self._faults)
+                node_id = node.id if node else None
+            if not isinstance(node_id, str):
                 continue
-            node = read_node(raw, at, self._faults)
-            if node is None:
+            if node_id in seen:
+                first = seen[node_id]
+                self._fault(f"nodes[{at}].id", "duplicate_id", f"nodes[{first}] has the id {node_id!r} too", node_id)
                 continue
-            if node.id in seen:
-                first = seen[node.id]
-                self._fault(f"nodes[{at}].id", "duplicate_id", f"nodes[{first}] has the id {node.id!r} too", node.id)
-                continue
-            seen[node.id] = at
-            nodes.append(node)
+            seen[node_id] = at
+            if node:
+                nodes.append(node)
+            else:
+                decoration.add(node_id)
         return nodes, decoration
 
     def _read_edges(self, raw_edges: list[Any], nodes: dict[str, NodeDef], decoration: set[str]) -> list[EdgeDef]:
@@ -198,7 +205,7 @@ class _Compilation:
             for key, end in (("source", edge.source), ("target", edge.target)):
                 if end not in nodes:
                     self._fault(f"edges[{at}].{key}", "dangling_edge", f"there is no node with the id {end!r}")
-                    dangling = True
+                    dangling = self._dangling = True
             if not dangling:
                 edges.append(edge)
         return edges
@@ -217,6 +224,14 @@ class _Compilation:
             nodes = [node for node in nodes if node.id not in gone]
             edges = [edge for edge in edges if edge.source not in gone and edge.target not in gone]
 
+    def _check_joins(self, graph: Graph) -> None:
+        if self._dangling:
+            return  # the edge that is wrong may be the one that is missing
+        for node, incoming in zip(graph.nodes, graph.incoming, strict=True):
+            if node.join.count > len(incoming):
+                message = f"n_of is {node.join.count}, but the number of edges to this node is {len(incoming)}"
+                self._fault(f"nodes[{node.at}].data.policy.join", "invalid_value", message, node.id)
+
     def _check_types(self, graph: Graph) -> None:
         references: dict[str, list[tuple[int, str]]] = defaultdict(list)
         # Large graphs are mostly of nodes that are configured alike.
@@ -228,7 +243,8 @@ class _Compilation:
             path = f"nodes[{node.at}]"
             node_type = self._types.get(node.type)
             if node_type is None:
-                nearest = self._types.nearest(node.type)
+                # A suggestion takes a search, and no more faults than that are shown.
+                nearest = self._types.nearest(node.type) if len(self._faults) < MAX_FAULTS else None
                 hint = f"; did you mean {nearest!r}?" if nearest else ""
                 message = f"there is no node type {node.type!r}{hint}"
                 self._fault(f"{path}.type", "unknown_node_type", message, node.id)
@@ -264,14 +280,19 @@ class _Compilation:
     def _check_references(self, graph: Graph, references: Mapping[str, list[tuple[int, str]]]) -> None:
         steps = 0
         for node_id, uses in references.items():
+            if steps > self._limits.max_reference_steps:
+                self._fault(
+                    "", "too_complex", "expressions name too many nodes that are far upstream to check them all"
+                )
+                return
             source = graph.index.get(node_id)
             # A parent needs no search, and nearly all references are to a parent.
             children = set() if source is None else {graph.targets[edge] for edge in graph.outgoing[source]}
             far = [use for use in uses if use[0] not in children]
             reachable = children
-            if far and source is not None and steps < MAX_REFERENCE_STEPS:
+            if far and source is not None:
                 reachable = graph.descendants(source)
-                steps += len(reachable) + 1
+                steps += 1 + sum(len(graph.outgoing[node]) for node in reachable)
             for position, path in far:
                 if position in reachable:
                     continue
