@@ -10,7 +10,6 @@ from weftline_executor.graph import Graph, Limits, compile_graph
 from weftline_executor.graph.definition import EdgeDef, NodeDef, RunConfig
 from weftline_executor.graph.joins import DEFAULT_JOIN, Join
 
-
 USUAL_LIMITS = Limits()
 
 
