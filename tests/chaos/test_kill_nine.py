@@ -1,6 +1,7 @@
 """Either service may die at any instant, again and again: every run ends, and nobody misses or repeats an event."""
 
 import asyncio
+import itertools
 import json
 import random
 from pathlib import Path
@@ -26,7 +27,7 @@ def random_definition(random_: random.Random) -> str:
     ]
     edges = [
         {"source": random_.choice(above), "target": node}
-        for above, below in zip(layers, layers[1:], strict=False)
+        for above, below in itertools.pairwise(layers)
         for node in below
     ]
     return json.dumps({"nodes": nodes, "edges": edges, "config": {"concurrency": random_.randint(2, 8)}})

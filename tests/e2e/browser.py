@@ -25,7 +25,7 @@ def page_server(html: str) -> Iterator[str]:
     """Serves one page on a port of its own, as the development server of a front end does; gives its address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             body = html.encode()
             self.send_response(200)
             self.send_header("Content-Type", "text/html; charset=utf-8")

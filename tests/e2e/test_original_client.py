@@ -1,4 +1,4 @@
-"""The client of the original design runs in a real browser with nothing but a stock WebSocket, and sees its workflow run."""
+"""The original design's client runs in a real browser with a stock WebSocket, and sees its workflow run to the end."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The browser client that the README shows keeps a canvas true in a real browser, also through the death of the bridge."""
+"""The browser client that the README shows keeps a canvas true in a real browser, also when the bridge dies."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A scientific workflow of 1,738 nodes is watched by a terminal, a plain and a `weftline.v1` client: all see the same."""
+"""A run of 1,738 nodes is watched by a terminal, a plain and a `weftline.v1` client: all see the same."""
 
 import asyncio
 import json

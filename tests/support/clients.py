@@ -59,7 +59,7 @@ class Followed:
 
 
 class ResumingClient:
-    """A `weftline.v1` client that reconnects with its cursor whenever the connection is lost, and checks the gap rule."""
+    """A `weftline.v1` client that reconnects with its cursor whenever it is cut off, and checks the gap rule."""
 
     def __init__(self, http: str, workflow_id: str, epoch: str, seq: int) -> None:
         self._http = http

@@ -131,7 +131,8 @@ class Stack:
                 try:
                     async with grpc.aio.insecure_channel(self.executor_address) as channel:
                         health = health_pb2_grpc.HealthStub(channel)
-                        answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=2)
+                        request = health_pb2.HealthCheckRequest()
+                        answer = await health.Check(request, timeout=2)  # type: ignore[attr-defined]
                         if answer.status == health_pb2.HealthCheckResponse.SERVING:
                             return
                 except grpc.aio.AioRpcError:

@@ -26,7 +26,7 @@ def _is_open(gate: str) -> bool:
 
 
 async def _pass(gate: str) -> None:
-    while not _is_open(gate):  # noqa: ASYNC110 - a file says nothing of its making
+    while not _is_open(gate):
         await asyncio.sleep(POLL_SECONDS)
 
 
