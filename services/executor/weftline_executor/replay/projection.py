@@ -71,7 +71,8 @@ class RunProjection:
     """The fold of a run's events.
 
     `nodes` holds the nodes that some event named; every other node of the run is pending. Counters are kept as the
-    events come, so reading them costs nothing. `apply` raises IllegalTransition for an event that doesn't fit.
+    events come, so reading them costs nothing. `apply` raises IllegalTransition for an event that doesn't fit, which
+    changes nothing.
     """
 
     def __init__(self, workflow_id: str, run_id: str) -> None:
@@ -113,7 +114,10 @@ class RunProjection:
 
     def apply(self, event: Event) -> None:
         """Takes the next event in."""
-        if self.seq and event.seq != self.seq + 1:
+        if not self.seq:
+            if not isinstance(event, RunStarted):
+                raise IllegalTransition(f"run {self.run_id}", "not begun", type(event).__name__)
+        elif event.seq != self.seq + 1:
             raise IllegalTransition(f"run {self.run_id}", f"at seq {self.seq}", f"seq {event.seq}")
         _APPLY[type(event)](self, event)
         self.seq = event.seq
@@ -159,10 +163,12 @@ class RunProjection:
         self.failure = event
 
     def _transit(self, node_id: str, event: Event) -> NodeState:
-        state = self.node(node_id)
-        status = NODE_TRANSITIONS.get((state.status, type(event)))
+        known = self.nodes.get(node_id)
+        before = NodeStatus.PENDING if known is None else known.status
+        status = NODE_TRANSITIONS.get((before, type(event)))
         if status is None or self.state.final:
-            raise IllegalTransition(f"node {node_id!r}", state.status, type(event).__name__)
+            raise IllegalTransition(f"node {node_id!r}", before, type(event).__name__)
+        state = self.node(node_id) if known is None else known
         if state.status is NodeStatus.RUNNING:
             self.running_nodes -= 1
             state.progress = None
@@ -205,6 +211,8 @@ class RunProjection:
         self.skipped_nodes += 1
 
     def _logged(self, event: LogWritten) -> None:
+        if self.state.final:
+            raise IllegalTransition(f"run {self.run_id}", self.state, "execution.log")
         self.logs.append(event)
 
 
