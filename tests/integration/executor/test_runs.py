@@ -265,8 +265,6 @@ async def test_progress_of_a_run_only_grows_and_ends_at_one_before_the_run_does(
     async with client.watch(start_from=pb.WATCH_FROM_NOW, telemetry=True) as watch:
         await client.start(definition(nodes))
         await watch.until(is_node("p", "success"))
-        snapshot = await client.snapshot()
-        assert snapshot.progress.HasField("estimated_remaining_ms")
         gate.open()
         await watch.until(is_terminal)
     told = progress_of(watch.events)
@@ -279,6 +277,23 @@ async def test_progress_of_a_run_only_grows_and_ends_at_one_before_the_run_does(
     last = max(at for at, event in enumerate(watch.events) if event.HasField("progress"))
     assert is_terminal(watch.events[last + 1])
     assert not any(event.seq for event in watch.events if event.HasField("progress"))
+
+
+async def test_the_time_left_is_told_once_there_is_a_basis_and_not_while_a_run_pauses(
+    client: Client, gate: Gate
+) -> None:
+    nodes = [node(f"n{number}", "test.nap", seconds=0.05) for number in range(4)]
+    async with client.watch(start_from=pb.WATCH_FROM_NOW) as watch:
+        await client.start(chain(*nodes))
+        assert not (await client.snapshot()).progress.HasField("estimated_remaining_ms")
+        await watch.until(is_terminal)
+        await client.start(chain(*nodes, node("g", "test.step", gate=str(gate))))
+        await watch.until(is_node("n0", "running"))
+        assert (await client.snapshot()).progress.estimated_remaining_ms >= 100
+        await watch.until(is_node("g", "running"))
+        await client.pause()
+        assert not (await client.snapshot()).progress.HasField("estimated_remaining_ms")
+        await client.stop(mode=pb.STOP_MODE_TERMINATE)
 
 
 async def test_progress_of_a_node_is_told_as_telemetry_and_only_grows(client: Client) -> None:
