@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import msgspec
@@ -30,11 +30,10 @@ class Client:
         self.messages: list[Json] = []
         self.seen: list[Json] = []
         self.frames: list[str] = []
-        self._ids = itertools.count(1)
 
     async def send(self, kind: str, workflow_id: str = "", payload: Json | None = None, **fields: Any) -> str:
         """Send one message; its id."""
-        message_id = str(fields.pop("id", f"c{next(self._ids)}"))
+        message_id = str(fields.pop("id", uuid4().hex))
         message: Json = {"id": message_id, "type": kind, "timestamp": 1, "workflowId": workflow_id, **fields}
         if payload is not None:
             message["payload"] = payload

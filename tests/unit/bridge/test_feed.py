@@ -238,6 +238,20 @@ def test_a_late_reader_is_told_the_state_then_the_events_since_then_what_still_t
     assert reader.types == ["workflow.subscribed", "workflow.snapshot", "node.success", "node.running"]
 
 
+def test_one_of_all_readers_that_is_told_the_state_in_mid_turn_gets_each_event_once() -> None:
+    world = World()
+    reader = Recorder()
+    world.everyone.add(reader, WHOLE)
+    world.feed.exempt.add(reader)
+    world.feed.remember(state(0))
+    world.feed.take([durable(1)], 0.0)
+    world.feed.skip_to(reader, world.feed.tell_state(reader))
+    world.feed.exempt.discard(reader)
+    world.turns.end()
+    world.take([durable(2)])
+    assert reader.seqs == [1, 2]
+
+
 @pytest.mark.parametrize(("kept", "fresh"), [(2, True), (0, False)])
 def test_a_kept_state_is_fresh_while_the_ring_reaches_back_to_it(kept: int, fresh: bool) -> None:
     world = World(ring=RingLimits(events=1))

@@ -192,6 +192,8 @@ class Feed:
         state = self.state
         if state is None:
             raise RuntimeError("there is no state to tell")
+        # What was published in this turn is in the tail too, and must not come a second time.
+        self.flush()
         if reader.dialect is Dialect.V1:
             self.answer(reader, "snapshot", state.seq, reason=reason, command_id=command_id)
         reader.offer(self._state_batch(state, reader.dialect))
