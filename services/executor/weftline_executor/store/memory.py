@@ -83,7 +83,7 @@ class MemoryStore:
         change = run_change(batch)
         workflow.runs[-1] = replace(record, state=change.state, ended_at=change.ended_at) if change else record
         for command in batch.commands:
-            workflow.commands[command.id] = CommandRecord(command.name, batch.run_id, command.seq)
+            workflow.commands.setdefault(command.id, CommandRecord(command.name, batch.run_id, command.seq))
         return stored
 
     async def read(self, workflow_id: str, after_seq: int, limit: int = 64) -> list[Batch]:
@@ -143,12 +143,12 @@ class MemoryStore:
         """See Store; `max_bytes` is not counted in memory."""
         deleted = 0
         for workflow in self._workflows.values():
-            while workflow.runs and workflow.runs[0].ended_at is not None:
-                first = workflow.runs[0]
-                too_old = now - (first.ended_at or now) > retention.max_age_ms
-                if not too_old and len(workflow.runs) <= retention.max_runs:
+            ended = sum(run.ended_at is not None for run in workflow.runs)
+            while workflow.runs and (ended_at := workflow.runs[0].ended_at) is not None:
+                if now - ended_at <= retention.max_age_ms and ended <= retention.max_runs:
                     break
                 self._delete_first_run(workflow)
+                ended -= 1
                 deleted += 1
         return deleted
 

@@ -59,8 +59,8 @@ ACTIVE_RUNS = (
 
 EXPIRED = (
     "SELECT key FROM (SELECT key, ended_at, row_number() OVER "
-    "(PARTITION BY workflow_key ORDER BY first_seq DESC) AS age FROM run) "
-    "WHERE ended_at IS NOT NULL AND (ended_at < ? OR age > ?) ORDER BY key"
+    "(PARTITION BY workflow_key ORDER BY first_seq DESC) AS age FROM run WHERE ended_at IS NOT NULL) "
+    "WHERE ended_at < ? OR age > ? ORDER BY key"
 )
 OLDEST_ENDED = (
     "SELECT run.key FROM run WHERE run.ended_at IS NOT NULL AND NOT EXISTS "
