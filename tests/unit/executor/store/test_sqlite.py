@@ -1,0 +1,205 @@
+"""What only the SQLite log has: a directory, a lock, a format, and a disk that outlives the process."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from tests.unit.executor.store.batches import batch, end, line, put_run, seqs, start
+from weftline_executor.errors import StoreLocked, StoreUnavailable, StoreUnusable
+from weftline_executor.model.records import Retention
+from weftline_executor.model.states import RunState
+from weftline_executor.store import SqliteStore
+from weftline_executor.store.sqlite import FILE_NAME, PAGE_BYTES, SCHEMA_VERSION
+
+ROOT = Path(__file__).resolve().parents[4]
+
+
+@asynccontextmanager
+async def opened(directory: Path) -> AsyncIterator[SqliteStore]:
+    """A store over a directory, closed at the end of the block."""
+    store = SqliteStore(directory)
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
+async def test_a_log_is_as_it_was_when_it_is_opened_again(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await put_run(store, "w", "r0")
+        await put_run(store, "w", "r1", ends=False)
+        epoch, commit = store.epoch, store.last_commit
+    async with opened(tmp_path) as store:
+        assert (store.epoch, store.last_commit) == (epoch, commit)
+        assert await seqs(store, "w") == list(range(1, 8))
+        assert [run.run_id for run in await store.active_runs()] == ["r1"]
+        await store.append([batch("w", "r1", line(8))])
+        assert store.last_commit == commit + 1
+
+
+async def test_a_new_directory_is_made_and_has_a_new_epoch(tmp_path: Path) -> None:
+    async with opened(tmp_path / "deep" / "one") as one, opened(tmp_path / "deep" / "two") as two:
+        assert one.epoch != two.epoch
+
+
+async def test_the_last_commit_is_known_after_all_were_deleted(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await put_run(store, "w", "r")
+        await store.retain(Retention(0, 1, 1 << 60), now=1 << 40)
+    async with opened(tmp_path) as store:
+        assert (store.last_commit, await store.compacted_commit()) == (3, 3)
+
+
+async def test_a_directory_in_use_is_refused_and_free_again_after_the_close(tmp_path: Path) -> None:
+    async with opened(tmp_path):
+        with pytest.raises(StoreLocked) as caught:
+            async with opened(tmp_path):
+                pass
+        assert caught.value.path == str(tmp_path)
+    async with opened(tmp_path) as store:
+        assert store.epoch
+
+
+async def test_a_directory_that_cannot_be_made_is_refused_with_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnusable, match=r"Not a directory.*WEFTLINE_EXECUTOR_DATA_DIR"):
+        async with opened(tmp_path / "file" / "data"):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    content = b"these are my notes " * 500
+    (tmp_path / FILE_NAME).write_bytes(content)
+    with pytest.raises(StoreUnusable, match="is not a usable event log"):
+        async with opened(tmp_path):
+            pass
+    assert (tmp_path / FILE_NAME).read_bytes() == content
+
+
+async def test_a_log_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    async with opened(tmp_path):
+        pass
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(StoreUnusable, match=f"has format {SCHEMA_VERSION + 1}; this version reads up to"):
+        async with opened(tmp_path):
+            pass
+
+
+async def test_a_closed_log_says_that_it_cannot_be_written(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await put_run(store, "w", "r")
+        store._close_writer()
+        with pytest.raises(StoreUnavailable):
+            await store.append([batch("w", "r2", start(5))])
+
+
+async def test_a_write_that_the_disk_refuses_leaves_nothing_and_can_be_tried_again(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await put_run(store, "w", "r", ends=False)
+        connection = store._writing()
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StoreUnavailable, match="full"):
+            await store.append([batch("w", "r", line(4)), batch("new", "n", start(1), line(2, "x" * 100_000))])
+        assert (await seqs(store, "w"), await seqs(store, "new")) == ([1, 2, 3], [])
+        connection.execute("PRAGMA max_page_count = 1073741823")
+        stored = await store.append([batch("w", "r", line(4)), batch("new", "n", start(1), line(2, "x" * 100_000))])
+        assert [each.commit for each in stored] == [3, 4]
+
+
+async def test_what_is_read_at_once_is_bounded_in_bytes_but_never_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.append([batch("w", "r", start(1))])
+        for seq in range(2, 6):
+            await store.append([batch("w", "r", line(seq, "x" * (PAGE_BYTES // 2)))])
+        assert await seqs(store, "w") == [1, 2]
+        assert await seqs(store, "w", 1) == [2]
+        await store.append([batch("w", "r", line(6, "x" * (2 * PAGE_BYTES)))])
+        assert await seqs(store, "w", 5) == [6]
+
+
+async def test_the_oldest_ended_runs_go_when_the_log_is_too_large(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        for number in range(40):
+            await put_run(store, f"w{number}", f"r{number}", at=number, size=100_000)
+        await put_run(store, "active", "a", at=0, size=100_000, ends=False)
+        deleted = await store.retain(Retention(1 << 50, 1 << 30, 2_500_000), now=100)
+        assert 0 < deleted < 40
+        left = await store.workflows(frozenset({RunState.SUCCESS}), "", None, 100)
+        assert [run.run_id for run in left] == [f"r{number}" for number in range(39, deleted - 1, -1)]
+        assert await seqs(store, "active") == [1, 2, 3]
+        assert await store.retain(Retention(1 << 50, 1 << 30, 2_500_000), now=100) == 0
+
+
+async def test_reads_go_on_while_writes_do(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.append([batch("w", "r", start(1))])
+        reads: list[int] = []
+
+        async def read() -> None:
+            while not reads or reads[-1] < 300:
+                found = await seqs(store, "w", 0, limit=1000)
+                assert found == list(range(1, len(found) + 1))
+                reads.append(len(found))
+
+        reader = asyncio.create_task(read())
+        for seq in range(2, 301):
+            await store.append([batch("w", "r", line(seq))])
+        await asyncio.wait_for(reader, 30)
+        assert reads == sorted(reads)
+
+
+WRITES_FOREVER = """
+import asyncio, sys
+from pathlib import Path
+from tests.unit.executor.store.batches import batch, line, start
+from weftline_executor.store import SqliteStore
+
+async def main():
+    store = SqliteStore(Path(sys.argv[1]))
+    await store.open()
+    seq = (await store.head("w")).seq
+    if not seq:
+        await store.append([batch("w", "r", start(1))])
+        seq = 1
+    while True:
+        await store.append([batch("w", "r", line(seq + 1), line(seq + 2)), batch("w", "r", line(seq + 3))])
+        seq += 3
+        print(seq, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def write_until_killed(directory: Path) -> int:
+    """Lets another process append in batches that end at every third seq, kills it, and gives the last that it told."""
+    command = [sys.executable, "-c", WRITES_FOREVER, str(directory)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        told = [int(writer.stdout.readline()) for _ in range(20)]
+        writer.kill()
+        told += [int(text) for text in writer.stdout.read().split()]
+    return told[-1]
+
+
+async def test_what_was_committed_is_there_after_a_kill_and_nothing_by_halves(tmp_path: Path) -> None:
+    for _ in range(3):
+        told = write_until_killed(tmp_path)
+        async with opened(tmp_path) as store:
+            head = (await store.head("w")).seq
+            assert head >= told
+            assert head % 3 == 1
+            found: list[int] = []
+            while page := await seqs(store, "w", found[-1] if found else 0):
+                found += page
+            assert found == list(range(1, head + 1))
+    async with opened(tmp_path) as store:
+        await store.append([batch("w", "r", end(head + 1))])
