@@ -42,8 +42,11 @@ async def test_connections_and_workflows_that_are_gone_leave_nothing_behind() ->
         assert [ref() for ref in kept if ref() is not None] == []
         assert not [each for each in gc.get_objects() if isinstance(each, Session)]
         assert not [each for each in gc.get_objects() if type(each) is Feed]
-        for name in ("_subscriptions", "_errands", "_pins", "_idle_since", "_singles"):
-            assert not getattr(bridge.bridge.hub, name)
+        hub = bridge.bridge.hub
+        for kept_for_readers in (hub._subscriptions, hub._errands, hub._everyone):
+            assert not kept_for_readers
+        for kept_for_feeds in (hub._roster._pins, hub._roster._idle_since, hub._roster._singles):
+            assert not kept_for_feeds
         assert await bridge.metric("weftline_bridge_connections", dialect="v1") == 0
         assert await bridge.metric("weftline_bridge_feeds") == 0
         assert await bridge.metric("weftline_bridge_slow_connections") == 0
@@ -64,8 +67,8 @@ async def test_a_client_that_leaves_in_the_middle_of_joining_leaves_nothing_behi
         await late.ws.close()
         await eventually(lambda: len(bridge.bridge.registry) == 1)
         feed = bridge.bridge.hub.feeds["wf"]
-        await eventually(lambda: not feed.exempt)
-        assert not feed.readers
+        await eventually(lambda: not feed.caster.exempt)
+        assert not feed.caster.readers
         executor.snapshot_gate.set()
         executor.append("wf", events.running("a"))
         assert await plain.seqs("wf", 2) == [1, 2]

@@ -84,7 +84,7 @@ async def test_a_reader_that_takes_nothing_is_closed_with_4508_and_can_resume_wi
         slow, quick = await sleepy(bridge), await bridge.connect()
         await quick.subscribe("wf")
         await slow.send('{"id":"1","type":"workflow.subscribe","workflowId":"wf"}')
-        await eventually(lambda: len(bridge.bridge.hub.feeds["wf"].readers.readers()) == 2)
+        await eventually(lambda: len(bridge.bridge.hub.feeds["wf"].caster.readers.readers()) == 2)
         executor.append("wf", events.start("a"))
         last = 1
         while not any(session.closing for session in bridge.bridge.registry):
@@ -107,7 +107,7 @@ async def test_a_reader_that_stalls_is_closed_with_4508_after_a_while() -> None:
     async with running_executor() as executor, running_bridge(executor, stall_seconds=0.2) as bridge:
         slow = await sleepy(bridge)
         await slow.send('{"id":"1","type":"workflow.subscribe","workflowId":"wf"}')
-        await eventually(lambda: "wf" in bridge.bridge.hub.feeds and bridge.bridge.hub.feeds["wf"].readers)
+        await eventually(lambda: "wf" in bridge.bridge.hub.feeds and bridge.bridge.hub.feeds["wf"].caster.readers)
         executor.append("wf", events.start("a"))
         (session,) = bridge.bridge.registry
         while session.mode == "normal":
@@ -123,7 +123,7 @@ async def test_a_slow_reader_gets_only_the_newest_telemetry_and_is_told_so_and_e
     async with running_executor() as executor, running_bridge(executor, outbox_max_bytes=16 << 20) as bridge:
         slow = await sleepy(bridge)
         await slow.send('{"id":"1","type":"workflow.subscribe","workflowId":"wf"}')
-        await eventually(lambda: "wf" in bridge.bridge.hub.feeds and bridge.bridge.hub.feeds["wf"].readers)
+        await eventually(lambda: "wf" in bridge.bridge.hub.feeds and bridge.bridge.hub.feeds["wf"].caster.readers)
         executor.append("wf", events.start("a"))
         (session,) = bridge.bridge.registry
         last = 1

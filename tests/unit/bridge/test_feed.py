@@ -191,7 +191,7 @@ def test_one_of_all_readers_that_is_attached_by_name_gets_each_event_once() -> N
     reader = world.reader()
     world.everyone.add(reader, WHOLE)
     world.take([durable(1)])
-    world.feed.detach(reader)
+    world.feed.caster.detach(reader)
     world.take([durable(2)])
     assert reader.seqs == [1, 2]
 
@@ -242,11 +242,11 @@ def test_one_of_all_readers_that_is_told_the_state_in_mid_turn_gets_each_event_o
     world = World()
     reader = Recorder()
     world.everyone.add(reader, WHOLE)
-    world.feed.exempt.add(reader)
+    world.feed.caster.exempt.add(reader)
     world.feed.remember(state(0))
     world.feed.take([durable(1)], 0.0)
     world.feed.skip_to(reader, world.feed.tell_state(reader))
-    world.feed.exempt.discard(reader)
+    world.feed.caster.exempt.discard(reader)
     world.turns.end()
     world.take([durable(2)])
     assert reader.seqs == [1, 2]

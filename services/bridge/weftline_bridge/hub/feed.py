@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
-from weftline_bridge.frames import Batch, Delivery, Dialect, Message, Wire
+from weftline_bridge.frames import Batch, Dialect, Message
 from weftline_bridge.history import Ring, RingLimits
 from weftline_bridge.hub.audience import WHOLE, Audience, Filter, Reader, View
-from weftline_bridge.hub.flushing import Flushable
+from weftline_bridge.hub.casting import Caster, Turns
 from weftline_bridge.protocol import names
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import SubscribedPayload
@@ -19,22 +18,11 @@ MAX_TAIL = 512
 _ENDINGS = (names.EXECUTION_COMPLETE, names.EXECUTION_ERROR)
 
 
-class Turns(Protocol):
-    """Who has what was published handed to the readers at the end of the loop's turn."""
-
-    def mark(self, item: Flushable) -> None:
-        """Flush `item` at the end of this turn."""
-
-    def account(self, wire: Wire) -> None:
-        """Count what was written of a wire."""
-
-
 class Feed:
     """The durable sequence of one workflow as far as the bridge has seen it, and its readers.
 
     `head` is the newest seq, None while it is not known. While `capturing`, what comes live is kept
-    aside until the hole before it has been filled. `everyone` are the readers of all workflows; those in
-    `exempt` are told about this workflow in another way. `generation` rises when the sequence was replaced.
+    aside until the hole before it has been filled. `generation` rises when the sequence was replaced.
     """
 
     def __init__(self, workflow_id: str, *, everyone: Audience, turns: Turns, limits: RingLimits, mint: Mint) -> None:
@@ -46,15 +34,9 @@ class Feed:
         self.suppressed = 0
         self.ring = Ring(limits)
         self.state: WorkflowState | None = None
-        self.readers = Audience()
-        self.exempt: set[Reader] = set()
-        self._everyone = everyone
-        self._turns = turns
-        self._pending: list[Batch] = []
+        self.caster = Caster(workflow_id, everyone, turns, mint)
         self._limits = limits
         self._mint = mint
-        self._filters: dict[View, Filter] = {}
-        self._floors: dict[Reader, int] = {}
         self._latest: dict[str, Message] = {}
         self._held: list[Message] | None = None
         self._overrun = False
@@ -132,7 +114,7 @@ class Feed:
         self._restart(state.epoch, state.seq)
         self.active = state.active
         self.remember(state)
-        for reader in self._all_readers():
+        for reader in self.caster.all_readers():
             self.tell_state(reader, reason=reason)
 
     def adopt_nothing(self, epoch: str, reason: str) -> None:
@@ -143,7 +125,7 @@ class Feed:
         self._restart(epoch, 0)
         self.active = False
         self.state = None
-        for reader in self._all_readers():
+        for reader in self.caster.all_readers():
             if was_known and reader.dialect is Dialect.V1:
                 self.answer(reader, "gone", 0, reason=reason)
 
@@ -157,27 +139,18 @@ class Feed:
             self.active = state.active
 
     def attach(self, reader: Reader, view: View, after: int) -> None:
-        """Deliver to `reader` what comes after seq `after`, of which it has all."""
-        self.flush_filter(view)
-        self.readers.add(reader, view)
-        self.exempt.add(reader)
+        """Deliver to `reader` what comes after seq `after`, up to which it has all."""
+        self.caster.attach(reader, view)
         self.skip_to(reader, after)
 
     def skip_to(self, reader: Reader, seq: int) -> None:
-        """`reader` has everything up to `seq`, even if it did not come here yet."""
+        """`reader` has all up to `seq`, even if it did not come here yet."""
         if self.head is None or self.head < seq:
-            self._floors[reader] = seq
-
-    def detach(self, reader: Reader) -> bool:
-        """Deliver to `reader` no more (but as one of everyone, if it is); whether it was attached."""
-        self.flush()
-        self.exempt.discard(reader)
-        self._floors.pop(reader, None)
-        return self.readers.discard(reader)
+            self.caster.raise_floor(reader, seq)
 
     def head_for(self, reader: Reader) -> int:
-        """The seq up to which `reader` has been told everything."""
-        return max(self.head or 0, self._floors.get(reader, 0))
+        """The seq up to which `reader` has been told all."""
+        return max(self.head or 0, self.caster.floor(reader))
 
     def answer(self, reader: Reader, outcome: str, seq: int, *, reason: str = "", command_id: str = "") -> None:
         """Tell a client of `weftline.v1` how its subscription goes on."""
@@ -193,47 +166,28 @@ class Feed:
         if state is None:
             raise RuntimeError("there is no state to tell")
         # What was published in this turn is in the tail too, and must not come a second time.
-        self.flush()
+        self.caster.flush()
         if reader.dialect is Dialect.V1:
             self.answer(reader, "snapshot", state.seq, reason=reason, command_id=command_id)
         reader.offer(self._state_batch(state, reader.dialect))
         if self.head is not None and self.head > state.seq:
             reader.offer(self._tail_batch(state.seq, self.head, view))
-        if view.telemetry and self._latest:
-            reader.offer(Batch(list(self._latest.values())))
+        self.tell_latest(reader, view)
         return self.tip
 
-    def settle_filters(self) -> None:
-        """Account now for what was withheld, so that every reader's seq is the head."""
-        for view in list(self._filters):
-            self.flush_filter(view)
-
-    def flush_filter(self, view: View) -> None:
-        """Hand over what was published, and account for what was withheld from one view."""
-        self.flush()
-        found = self._filters.get(view)
-        gap = found.flush() if found is not None else []
-        if gap:
-            batch = Batch(gap)
-            for reader in self.readers.views.get(view, ()):
-                reader.offer(batch)
-            for reader in self._everyone.views.get(view, ()):
-                if reader not in self.exempt:
-                    reader.offer(batch)
+    def tell_latest(self, reader: Reader, view: View) -> None:
+        """Tell `reader` the newest telemetry of what still goes on."""
+        if view.telemetry and self._latest:
+            reader.offer(Batch(list(self._latest.values())))
 
     def _restart(self, epoch: str, head: int) -> None:
-        self.flush()
+        self.caster.start_over()
         if self.head is not None:
             self.generation += 1
         self.epoch = epoch
         self.head = head
         self.ring.clear()
-        self._filters.clear()
-        self._floors.clear()
         self._latest.clear()
-
-    def _all_readers(self) -> list[Reader]:
-        return self.readers.readers() + [reader for reader in self._everyone.readers() if reader not in self.exempt]
 
     def _capture(self, messages: Sequence[Message]) -> None:
         held = self._held
@@ -277,9 +231,7 @@ class Feed:
             for message in durable:
                 if not message.node_id:
                     self._note_lifecycle(message.type)
-        if not self._pending:
-            self._turns.mark(self)
-        self._pending.append(Batch(fresh))
+        self.caster.publish(Batch(fresh))
 
     def _note_lifecycle(self, kind: str) -> None:
         if kind == names.WORKFLOW_START:
@@ -287,56 +239,6 @@ class Feed:
         elif kind in _ENDINGS:
             self.active = False
             self._latest.clear()
-
-    def flush(self) -> None:
-        """Hand what was published in this turn to all readers."""
-        batches, self._pending = self._pending, []
-        if not batches:
-            return
-        own, everyone = self.readers.views, self._everyone.views
-        for view in {*own, *everyone}:
-            shaped = batches if view == WHOLE else self._shaped(view, batches)
-            if not shaped:
-                continue
-            readers: Iterable[Reader] = own.get(view, ())
-            others: Iterable[Reader] = everyone.get(view, ())
-            if self.exempt:
-                others = [reader for reader in others if reader not in self.exempt]
-            if self._floors:
-                self._offer_above_floors(shaped, [*readers, *others])
-                continue
-            delivery = Delivery(shaped)
-            for reader in readers:
-                reader.take(delivery)
-            for reader in others:
-                reader.take(delivery)
-            for wire in delivery.wires:
-                if wire is not None:
-                    self._turns.account(wire)
-        self._lower_floors()
-
-    def _shaped(self, view: View, batches: list[Batch]) -> list[Batch]:
-        passed = self._filter(view).apply([message for batch in batches for message in batch.messages])
-        return [Batch(passed)] if passed else []
-
-    def _offer_above_floors(self, batches: list[Batch], readers: list[Reader]) -> None:
-        for reader in readers:
-            floor = self._floors.get(reader, 0)
-            messages = [message for batch in batches for message in batch.messages]
-            above = [message for message in messages if not message.seq or message.seq > floor]
-            if above:
-                reader.offer(Batch(above))
-
-    def _lower_floors(self) -> None:
-        if self._floors and self.head is not None:
-            head = self.head
-            self._floors = {reader: floor for reader, floor in self._floors.items() if floor > head}
-
-    def _filter(self, view: View) -> Filter:
-        found = self._filters.get(view)
-        if found is None:
-            found = self._filters[view] = Filter(view, self.workflow_id, self._mint)
-        return found
 
     def _state_batch(self, state: WorkflowState, dialect: Dialect) -> Batch:
         batch = self._state_batches.get(dialect)

@@ -146,6 +146,7 @@ class Joiner:
         gap = catch_up.filter.flush()
         if gap:
             reader.offer(Batch(gap))
+        feed.tell_latest(reader, catch_up.view)
         feed.attach(reader, catch_up.view, catch_up.position)
         return True
 

@@ -1,0 +1,140 @@
+"""Hands what is published about one workflow to its readers, once a turn, each in the view it asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from weftline_bridge.frames import Batch, Delivery, Wire
+from weftline_bridge.hub.audience import WHOLE, Audience, Filter, Reader, View
+from weftline_bridge.hub.flushing import Flushable
+from weftline_bridge.protocol.minting import Mint
+
+
+class Turns(Protocol):
+    """Who has what was published handed to the readers at the end of the loop's turn."""
+
+    def mark(self, item: Flushable) -> None:
+        """Flush `item` at the end of this turn."""
+
+    def account(self, wire: Wire) -> None:
+        """Count what was written of a wire."""
+
+
+class Caster:
+    """The readers of one workflow.
+
+    `readers` asked for this workflow, `everyone` for all of them; those in `exempt` get it in another way than
+    as one of everyone. A reader with a floor has all up to that seq already.
+    """
+
+    __slots__ = ("_filters", "_floors", "_mint", "_pending", "_turns", "_workflow_id", "everyone", "exempt", "readers")
+
+    def __init__(self, workflow_id: str, everyone: Audience, turns: Turns, mint: Mint) -> None:
+        self.readers = Audience()
+        self.everyone = everyone
+        self.exempt: set[Reader] = set()
+        self._workflow_id = workflow_id
+        self._turns = turns
+        self._mint = mint
+        self._pending: list[Batch] = []
+        self._filters: dict[View, Filter] = {}
+        self._floors: dict[Reader, int] = {}
+
+    def publish(self, batch: Batch) -> None:
+        """Have a batch handed to all readers at the end of this turn."""
+        if not self._pending:
+            self._turns.mark(self)
+        self._pending.append(batch)
+
+    def flush(self) -> None:
+        """Hand what was published in this turn to all readers, now."""
+        batches, self._pending = self._pending, []
+        if not batches:
+            return
+        own, everyone = self.readers.views, self.everyone.views
+        for view in {*own, *everyone}:
+            shaped = batches if view == WHOLE else self._shaped(view, batches)
+            if not shaped:
+                continue
+            others: Iterable[Reader] = everyone.get(view, ())
+            if self.exempt:
+                others = [reader for reader in others if reader not in self.exempt]
+            if self._floors:
+                self._offer_above_floors(shaped, [*own.get(view, ()), *others])
+                continue
+            delivery = Delivery(shaped)
+            for reader in own.get(view, ()):
+                reader.take(delivery)
+            for reader in others:
+                reader.take(delivery)
+            for wire in delivery.wires:
+                if wire is not None:
+                    self._turns.account(wire)
+        if self._floors:
+            head = max(message.seq for batch in batches for message in batch.messages)
+            self._floors = {reader: floor for reader, floor in self._floors.items() if floor > head}
+
+    def attach(self, reader: Reader, view: View) -> None:
+        """Hand to `reader` what is published from now on."""
+        self.settle(view)
+        self.readers.add(reader, view)
+        self.exempt.add(reader)
+
+    def detach(self, reader: Reader) -> bool:
+        """Hand to `reader` no more (but as one of everyone, if it is); whether it was attached."""
+        self.flush()
+        self.exempt.discard(reader)
+        self._floors.pop(reader, None)
+        return self.readers.discard(reader)
+
+    def raise_floor(self, reader: Reader, seq: int) -> None:
+        """`reader` has all up to `seq`, though it has not been published yet."""
+        self._floors[reader] = seq
+
+    def floor(self, reader: Reader) -> int:
+        """The seq up to which `reader` has all though it was not published yet, 0 when there is none."""
+        return self._floors.get(reader, 0)
+
+    def all_readers(self) -> list[Reader]:
+        """Everyone to whom this workflow is handed now."""
+        return self.readers.readers() + [reader for reader in self.everyone.readers() if reader not in self.exempt]
+
+    def settle(self, view: View) -> None:
+        """Hand over what was published, and account for what was withheld from one view."""
+        self.flush()
+        found = self._filters.get(view)
+        gap = found.flush() if found is not None else []
+        if gap:
+            batch = Batch(gap)
+            for reader in self.readers.views.get(view, ()):
+                reader.offer(batch)
+            for reader in self.everyone.views.get(view, ()):
+                if reader not in self.exempt:
+                    reader.offer(batch)
+
+    def settle_all(self) -> None:
+        """The same for all views, so that every reader has been told all up to the head."""
+        for view in list(self._filters):
+            self.settle(view)
+
+    def start_over(self) -> None:
+        """What is published from now on does not follow what was before."""
+        self.flush()
+        self._filters.clear()
+        self._floors.clear()
+
+    def _shaped(self, view: View, batches: list[Batch]) -> list[Batch]:
+        filter_ = self._filters.get(view)
+        if filter_ is None:
+            filter_ = self._filters[view] = Filter(view, self._workflow_id, self._mint)
+        passed = filter_.apply([message for batch in batches for message in batch.messages])
+        return [Batch(passed)] if passed else []
+
+    def _offer_above_floors(self, batches: list[Batch], readers: list[Reader]) -> None:
+        messages = [message for batch in batches for message in batch.messages]
+        for reader in readers:
+            floor = self._floors.get(reader, 0)
+            above = [message for message in messages if not message.seq or message.seq > floor]
+            if above:
+                reader.offer(Batch(above))
