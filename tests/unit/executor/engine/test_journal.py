@@ -1,0 +1,169 @@
+"""Facts about numbering events, handing them over, and committing those of all runs at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from weftline_executor.engine import commit
+from weftline_executor.engine.commit import Committer
+from weftline_executor.engine.journal import Journal
+from weftline_executor.errors import StaleWriter, StoreUnavailable
+from weftline_executor.metrics import Metrics
+from weftline_executor.model.events import LogWritten
+from weftline_executor.model.records import Batch, Command
+from weftline_executor.model.states import LogLevel
+from weftline_executor.store import MemoryStore
+
+
+class SlowStore(MemoryStore):
+    """A store that appends when it is let, and fails as often as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.allowed = asyncio.Event()
+        self.allowed.set()
+        self.failures = 0
+        self.asked: list[list[str]] = []
+
+    async def append(self, batches: Sequence[Batch]) -> list[Batch]:
+        """See Store."""
+        self.asked.append([batch.workflow_id for batch in batches])
+        await self.allowed.wait()
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable("no space left")
+        # These tests append log lines only, which is no run that a store could record.
+        return [Batch(b.workflow_id, b.run_id, b.events, (), at) for at, b in enumerate(batches, 1)]
+
+
+class Commits:
+    """A committer that runs, over a store that tests hold up, with all that it handed over."""
+
+    def __init__(self, store: SlowStore) -> None:
+        self.store = store
+        self.metrics = Metrics()
+        self.told: list[list[Batch]] = []
+        self.journals: dict[str, Journal] = {}
+        self.committer = Committer(store, self.metrics, self._committed)
+
+    def _committed(self, batches: Sequence[Batch]) -> None:
+        self.told.append(list(batches))
+        for batch in batches:
+            self.journals[batch.workflow_id].committed(batch.last_seq)
+
+    def journal(self, workflow_id: str, head: int = 0) -> Journal:
+        """A journal of this committer."""
+        made = self.journals[workflow_id] = Journal(self.committer, workflow_id, f"run-{workflow_id}", head)
+        return made
+
+
+@pytest.fixture
+async def commits(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Commits]:
+    monkeypatch.setattr(commit, "RETRY_SECONDS", 0.001)
+    made = Commits(SlowStore())
+    task = asyncio.create_task(made.committer.run())
+    yield made
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def write(journal: Journal, count: int = 1) -> int:
+    """Appends log lines, and gives the last seq."""
+    seq = 0
+    for _ in range(count):
+        seq = journal.next_seq()
+        journal.append(LogWritten(seq, seq, LogLevel.INFO, "line"))
+    return seq
+
+
+async def test_seqs_go_on_from_the_head_without_a_hole_over_batches(commits: Commits) -> None:
+    journal = commits.journal("w", head=41)
+    await journal.durable(write(journal, 3))
+    await journal.durable(write(journal, 2))
+    batches = [batch for told in commits.told for batch in told]
+    assert [event.seq for batch in batches for event in batch.events] == [42, 43, 44, 45, 46]
+    assert [(batch.workflow_id, batch.run_id) for batch in batches] == [("w", "run-w")] * 2
+
+
+async def test_what_all_runs_say_in_one_turn_is_one_append(commits: Commits) -> None:
+    journals = [commits.journal(name) for name in "abc"]
+    for journal in journals:
+        write(journal, 2)
+    await commits.committer.drained()
+    assert commits.store.asked == [["a", "b", "c"]]
+
+
+async def test_what_is_said_during_an_append_goes_into_the_next(commits: Commits) -> None:
+    one, other = commits.journal("a"), commits.journal("b")
+    commits.store.allowed.clear()
+    write(one)
+    while not commits.store.asked:
+        await asyncio.sleep(0)
+    write(one, 2)
+    write(other)
+    assert len(one) == 2
+    commits.store.allowed.set()
+    await commits.committer.drained()
+    assert commits.store.asked == [["a"], ["a", "b"]]
+    assert [len(batch.events) for told in commits.told for batch in told] == [1, 2, 1]
+
+
+async def test_a_waiter_is_woken_when_its_event_is_durable_and_not_before(commits: Commits) -> None:
+    journal = commits.journal("w")
+    commits.store.allowed.clear()
+    first = asyncio.create_task(journal.durable(write(journal)))
+    while not commits.store.asked:
+        await asyncio.sleep(0)
+    second = asyncio.create_task(journal.durable(write(journal)))
+    await asyncio.sleep(0)
+    assert not first.done()
+    commits.store.allowed.set()
+    await first
+    await second
+    assert [len(told) for told in commits.told] == [1, 1]
+
+
+async def test_a_waiter_that_gave_up_does_not_hinder_the_others(commits: Commits) -> None:
+    journal = commits.journal("w")
+    commits.store.allowed.clear()
+    seq = write(journal)
+    gone, stays = asyncio.create_task(journal.durable(seq)), asyncio.create_task(journal.durable(seq))
+    await asyncio.sleep(0)
+    gone.cancel()
+    commits.store.allowed.set()
+    await stays
+    assert gone.cancelled()
+
+
+async def test_commands_go_with_the_batch_of_their_event(commits: Commits) -> None:
+    journal = commits.journal("w")
+    seq = write(journal)
+    journal.note("c", "start", seq)
+    journal.note("", "pause", seq)
+    assert journal.take().commands == (Command("c", "start", 1),)
+    assert len(journal) == 0
+
+
+async def test_an_append_that_fails_is_tried_again_with_the_same_and_nothing_else(commits: Commits) -> None:
+    journal, other = commits.journal("a"), commits.journal("b")
+    commits.store.failures = 3
+    write(journal, 2)
+    while commits.committer.healthy:
+        await asyncio.sleep(0)
+    write(other)
+    await commits.committer.drained()
+    assert commits.committer.healthy
+    assert commits.store.asked == [["a"]] * 4 + [["b"]]
+    assert commits.metrics.commit_failures._value.get() == 3
+
+
+async def test_a_stale_writer_ends_the_committer(commits: Commits) -> None:
+    class Stale(SlowStore):
+        async def append(self, batches: Sequence[Batch]) -> list[Batch]:
+            raise StaleWriter("w", 0)
+
+    broken = Commits(Stale())
+    write(broken.journal("w"))
+    with pytest.raises(StaleWriter):
+        await broken.committer.run()
