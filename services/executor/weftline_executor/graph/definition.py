@@ -96,8 +96,14 @@ def too_deep(value: object, limit: int = MAX_DEPTH) -> bool:
     return False
 
 
-def read_node(raw: object, at: int, faults: list[Fault]) -> NodeDef | None:
-    """Reads `nodes[at]`; adds what is wrong to `faults` and gives None if it can't be used at all."""
+Configured = tuple[tuple[str, bytes], dict[str, Any]]
+
+
+def read_node(raw: object, at: int, alike: dict[tuple[str, bytes], Configured], faults: list[Fault]) -> NodeDef | None:
+    """Reads `nodes[at]`; adds what is wrong to `faults` and gives None if it can't be used at all.
+
+    Nodes that are configured `alike` share one kind and one data.
+    """
     path = f"nodes[{at}]"
     if not isinstance(raw, dict):
         faults.append(Fault(path, "wrong_type", f"a node is a JSON object, not {_kind(raw)}"))
@@ -122,7 +128,9 @@ def read_node(raw: object, at: int, faults: list[Fault]) -> NodeDef | None:
         faults.append(Fault(f"{path}.data", "too_deep", f"data nests deeper than {MAX_DEPTH} levels", node_id))
         data = {}
     join = _read_policy(data.get("policy"), f"{path}.data.policy", node_id, faults)
-    return NodeDef(node_id, node_type, data, at, join, (node_type, msgspec.json.encode(data)))
+    kind = (node_type, msgspec.json.encode(data))
+    kind, data = alike.setdefault(kind, (kind, data))
+    return NodeDef(node_id, node_type, data, at, join, kind)
 
 
 def _read_policy(raw: object, path: str, node_id: str, faults: list[Fault]) -> Join:
@@ -161,8 +169,11 @@ def _read_join(raw: object, path: str, node_id: str, faults: list[Fault]) -> Joi
     return DEFAULT_JOIN
 
 
-def read_edge(raw: object, at: int, faults: list[Fault]) -> EdgeDef | None:
-    """Reads `edges[at]`; adds what is wrong to `faults` and gives None if it can't be used at all."""
+def read_edge(raw: object, at: int, ids: Mapping[str, str], faults: list[Fault]) -> EdgeDef | None:
+    """Reads `edges[at]`; adds what is wrong to `faults` and gives None if it can't be used at all.
+
+    Where `ids` has an end's id, the edge holds that very text, so that a large graph holds each id once.
+    """
     path = f"edges[{at}]"
     if not isinstance(raw, dict):
         faults.append(Fault(path, "wrong_type", f"an edge is a JSON object, not {_kind(raw)}"))
@@ -171,7 +182,7 @@ def read_edge(raw: object, at: int, faults: list[Fault]) -> EdgeDef | None:
     for key in ("source", "target"):
         value = raw.get(key)
         if isinstance(value, str) and value:
-            ends.append(value)
+            ends.append(ids.get(value, value))
         else:
             faults.append(Fault(f"{path}.{key}", "missing_field", f"an edge's {key} is the id of a node"))
     handles: list[str] = []

@@ -12,6 +12,7 @@ import msgspec
 from weftline_executor.errors import Fault, InvalidWorkflow
 from weftline_executor.graph.definition import (
     DECORATION,
+    Configured,
     EdgeDef,
     NodeDef,
     RunConfig,
@@ -115,6 +116,16 @@ class _Compilation:
         self._dangling = False
 
     def run(self, definition: bytes | str) -> Graph | None:
+        parts = self._read(definition)
+        if parts is None:
+            return None
+        graph = Graph(*parts)
+        self._check_cycles(graph)
+        self._check_joins(graph)
+        self._check_types(graph)
+        return graph
+
+    def _read(self, definition: bytes | str) -> tuple[list[NodeDef], list[EdgeDef], RunConfig] | None:
         raw = self._decode(definition)
         if raw is None:
             return None
@@ -135,11 +146,7 @@ class _Compilation:
         if not nodes:
             self._fault("nodes", "empty", "a workflow needs at least one node that runs")
             return None
-        graph = Graph(nodes, edges, config)
-        self._check_cycles(nodes, edges, config)
-        self._check_joins(graph)
-        self._check_types(graph)
-        return graph
+        return nodes, edges, config
 
     def _fault(self, path: str, code: str, message: str, node_id: str = "") -> None:
         self._faults.append(Fault(path, code, message, node_id))
@@ -171,12 +178,13 @@ class _Compilation:
         nodes: list[NodeDef] = []
         decoration: set[str] = set()
         seen: dict[str, int] = {}
+        alike: dict[tuple[str, bytes], Configured] = {}
         for at, raw in enumerate(raw_nodes):
             node = None
             if isinstance(raw, dict) and isinstance(raw.get("type"), str) and raw["type"] in DECORATION:
                 node_id = raw.get("id")
             else:
-                node = read_node(raw, at, self._faults)
+                node = read_node(raw, at, alike, self._faults)
                 node_id = node.id if node else None
             if not isinstance(node_id, str):
                 continue
@@ -194,8 +202,9 @@ class _Compilation:
     def _read_edges(self, raw_edges: list[Any], nodes: dict[str, NodeDef], decoration: set[str]) -> list[EdgeDef]:
         edges: list[EdgeDef] = []
         ids: dict[str, int] = {}
+        known = {node_id: node_id for node_id in nodes}
         for at, raw in enumerate(raw_edges):
-            edge = read_edge(raw, at, self._faults)
+            edge = read_edge(raw, at, known, self._faults)
             if edge is None or edge.source in decoration or edge.target in decoration:
                 continue
             edge_id = raw.get("id")
@@ -210,9 +219,9 @@ class _Compilation:
                 edges.append(edge)
         return edges
 
-    def _check_cycles(self, nodes: list[NodeDef], edges: list[EdgeDef], config: RunConfig) -> None:
+    def _check_cycles(self, graph: Graph) -> None:
+        nodes, edges = graph.nodes, graph.edges
         for _ in range(MAX_CYCLES):
-            graph = Graph(nodes, edges, config)
             cycle = graph.find_cycle()
             if not cycle:
                 return
@@ -221,8 +230,9 @@ class _Compilation:
             path = " → ".join([*ids[:20], "…"] if len(ids) > 20 else [*ids, ids[0]])
             self._fault(f"nodes[{first.at}]", "cycle", f"these nodes wait for one another: {path}", first.id)
             gone = set(ids)
-            nodes = [node for node in nodes if node.id not in gone]
-            edges = [edge for edge in edges if edge.source not in gone and edge.target not in gone]
+            nodes = tuple(node for node in nodes if node.id not in gone)
+            edges = tuple(edge for edge in edges if edge.source not in gone and edge.target not in gone)
+            graph = Graph(nodes, edges, graph.config)
 
     def _check_joins(self, graph: Graph) -> None:
         if self._dangling:
