@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ DEFAULT_GRACE_MS = 30_000
 MAX_GRACE_MS = 3_600_000
 
 _T = TypeVar("_T")
+_Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 
 
 def check_id(field: str, value: str) -> str:
@@ -47,12 +48,12 @@ def write_token(*place: int | str) -> str:
 
 def read_started_token(token: str) -> tuple[int, str] | None:
     """The (started_at, run_id) in a token of ListWorkflows. Raises InvalidArgument for anything else."""
-    return _read(token, tuple[int, str]) if token else None
+    return _read(token, tuple[_Number, str]) if token else None
 
 
 def read_seq_token(token: str) -> int | None:
     """The seq in a token of ListRuns. Raises InvalidArgument for anything else."""
-    return _read(token, tuple[int])[0] if token else None
+    return _read(token, tuple[_Number])[0] if token else None
 
 
 def _read(token: str, kind: type[_T]) -> _T:
