@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Targets are for full loads; a small one says nothing about them.
         outcomes = [outcome.without_targets() for outcome in outcomes]
     path = report.write(outcomes, shape, options.results, quick=options.quick)
+    if options.document is not None:
+        report.document(outcomes, shape, options.document)
     print(report.table(outcomes))
     for outcome in outcomes:
         for note in outcome.notes:
@@ -42,6 +44,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--results", metavar="DIR", type=Path, default=machine.RESULTS, help="where figures are written"
     )
+    parser.add_argument("--document", metavar="FILE", type=Path, help="Markdown document to put the table into")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in SUITES]
     if unknown:

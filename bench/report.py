@@ -12,7 +12,8 @@ from typing import Any
 
 from bench.claims import Claim, Outcome
 
-HEADINGS = ("benchmark", "load", "measure", "Weftline", "beside", "theirs", "ratio", "target", "")
+HEADINGS = ("benchmark", "load", "measure", "Weftline", "beside", "theirs", "ratio", "target", "verdict")
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -46,9 +47,29 @@ def write(outcomes: Sequence[Outcome], machine: dict[str, Any], folder: Path, *,
     return path
 
 
+def document(outcomes: Sequence[Outcome], machine: dict[str, Any], path: Path) -> None:
+    """Puts the machine's shape and the table between the two marks of a Markdown document.
+
+    Raises ValueError when the document does not have them.
+    """
+    text = path.read_text()
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{path} has no {BEGIN} and {END}")
+    path.write_text(f"{before}{BEGIN}\n{_machine(machine)}\n\n{table(outcomes)}\n{END}{after}")
+
+
 def progress(text: str) -> None:
     """Tells on standard error what is being measured."""
     print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    return (
+        f"{machine['cores']} cores ({machine['architecture']}), {machine['memoryGiB']} GiB, {machine['system']}, "
+        f"Python {machine['python']}, node {machine['node']}; load average before: {machine['loadBefore']}."
+    )
 
 
 def _claim(claim: Claim) -> dict[str, Any]:

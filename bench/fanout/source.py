@@ -26,6 +26,7 @@ from weftline.v1 import workflow_service_pb2 as pb
 EPOCH = "bench"
 HEARTBEAT_SECONDS = 5.0
 QUEUED_RESPONSES = 64
+MAX_RESPONSE_BYTES = 256 * 1024
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -72,9 +73,11 @@ class Source:
             yield pb.WatchEventsResponse(created=created).SerializeToString()
             while not request.until_head:
                 try:
-                    yield await asyncio.wait_for(queue.get(), HEARTBEAT_SECONDS)
+                    first = await asyncio.wait_for(queue.get(), HEARTBEAT_SECONDS)
                 except TimeoutError:
                     yield self._heartbeat(request)
+                else:
+                    yield first + _waiting(queue, MAX_RESPONSE_BYTES - len(first))
         finally:
             self._watchers.discard(queue)
 
@@ -92,6 +95,18 @@ class Source:
         now = time.monotonic_ns() // 1000
         events = [event(seq, now) for seq in range(first, last + 1)]
         return pb.WatchEventsResponse(events=events, commit=last).SerializeToString()
+
+
+def _waiting(queue: asyncio.Queue[bytes], room: int) -> bytes:
+    """What else is queued, as far as there is room: like the executor, a watch sends as many events as there are.
+
+    Encoded messages that are joined are one message with the events of all.
+    """
+    parts: list[bytes] = []
+    while room > 0 and not queue.empty():
+        parts.append(queue.get_nowait())
+        room -= len(parts[-1])
+    return b"".join(parts)
 
 
 class _Health(health_pb2_grpc.HealthServicer):

@@ -1,10 +1,12 @@
 """A claim is met, not met, void or without a peer, and a median of figures is void when one of them is."""
 
+from pathlib import Path
+
 import pytest
 
 from bench.claims import Claim, Outcome, Target, Verdict, at_least, at_most, least, middle
 from bench.fanout.plans import Plan
-from bench.report import table
+from bench.report import BEGIN, END, document, table
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,36 @@ def test_the_table_has_a_row_for_each_claim_with_its_ratio_and_verdict() -> None
 def test_a_plan_that_can_not_be_carried_out_is_refused(count: int, batch: int, interval: float, window: int) -> None:
     with pytest.raises(ValueError, match="batch"):
         Plan(count, batch, interval, window)
+
+
+MACHINE = {
+    "cores": 2,
+    "architecture": "x86_64",
+    "memoryGiB": 8,
+    "system": "Linux 6.1",
+    "python": "3.11.7",
+    "node": "v20.1.0",
+    "loadBefore": 0.1,
+}
+
+
+def test_a_document_gets_the_table_between_its_marks_and_keeps_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "document.md"
+    path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    outcome = Outcome("fanout", [Claim("load", "CPU", "s", 1.0)], {})
+    for _ in range(2):
+        document([outcome], MACHINE, path)
+    text = path.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert text.count(table([outcome])) == 1
+    assert "2 cores (x86_64), 8 GiB" in text
+    assert "old" not in text
+
+
+def test_a_document_without_marks_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "document.md"
+    path.write_text("no marks\n")
+    with pytest.raises(ValueError, match="has no"):
+        document([], MACHINE, path)
+    assert path.read_text() == "no marks\n"
