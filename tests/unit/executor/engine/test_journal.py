@@ -109,6 +109,26 @@ async def test_what_is_said_during_an_append_goes_into_the_next(commits: Commits
     assert [len(batch.events) for told in commits.told for batch in told] == [1, 2, 1]
 
 
+async def test_the_committer_is_drained_when_also_what_was_said_meanwhile_is_durable(commits: Commits) -> None:
+    journal = commits.journal("w")
+    commits.store.allowed.clear()
+    write(journal)
+    while not commits.store.asked:
+        await asyncio.sleep(0)
+    write(journal)
+    drained = asyncio.create_task(commits.committer.drained())
+    commits.store.allowed.set()
+    while not commits.told:
+        await asyncio.sleep(0)
+    commits.store.allowed.clear()
+    while len(commits.store.asked) == 1:
+        await asyncio.sleep(0)
+    assert not drained.done()
+    commits.store.allowed.set()
+    await drained
+    assert len(commits.told) == 2
+
+
 async def test_a_waiter_is_woken_when_its_event_is_durable_and_not_before(commits: Commits) -> None:
     journal = commits.journal("w")
     commits.store.allowed.clear()

@@ -1,6 +1,6 @@
 """Facts about what a node reads of its run, and where a run stands after its process died."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -43,6 +43,7 @@ class History:
         self.projection.apply(model.NodeSkipped(self._seq(), 1, str(node), reason))
 
 
+@settings(max_examples=200)
 @given(cases(), st.data())
 def test_a_run_cut_off_anywhere_goes_on_to_the_same_end(case: Case, data: st.DataObject) -> None:
     history, graph = History(case.size), case.graph()

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.executor.graph.canvas import graph_of
@@ -34,6 +34,7 @@ def play(case: Case, pick: Callable[[list[int]], int]) -> tuple[dict[int, SkipRe
     return decided, frontier
 
 
+@settings(max_examples=300)
 @given(cases(), st.data())
 def test_every_node_is_decided_once_and_as_the_rules_say_in_whatever_order_nodes_finish(
     case: Case, data: st.DataObject

@@ -80,6 +80,15 @@ async def test_commits_go_on_after_all_were_deleted_and_say_up_to_where_they_are
     assert stored[0].commit == last + 1
 
 
+async def test_the_last_commit_that_is_gone_never_goes_back(store: Store) -> None:
+    await put_run(store, "a", "a0", at=DAY)
+    await put_run(store, "b", "b0", at=0)
+    assert await store.retain(keep(age=DAY), now=DAY + 1) == 1
+    assert await store.compacted_commit() == 6
+    assert await store.retain(keep(age=DAY), now=3 * DAY) == 1
+    assert await store.compacted_commit() == 6
+
+
 async def test_commands_are_forgotten_with_their_run(store: Store) -> None:
     await put_run(store, "w", "r0")
     await put_run(store, "w", "r1")
