@@ -23,6 +23,7 @@ class SlowStore(MemoryStore):
         super().__init__()
         self.allowed = asyncio.Event()
         self.allowed.set()
+        self.one_at_a_time = False
         self.failures = 0
         self.asked: list[list[str]] = []
 
@@ -30,6 +31,8 @@ class SlowStore(MemoryStore):
         """See Store."""
         self.asked.append([batch.workflow_id for batch in batches])
         await self.allowed.wait()
+        if self.one_at_a_time:
+            self.allowed.clear()
         if self.failures:
             self.failures -= 1
             raise StoreUnavailable("no space left")
@@ -112,18 +115,16 @@ async def test_what_is_said_during_an_append_goes_into_the_next(commits: Commits
 async def test_the_committer_is_drained_when_also_what_was_said_meanwhile_is_durable(commits: Commits) -> None:
     journal = commits.journal("w")
     commits.store.allowed.clear()
+    commits.store.one_at_a_time = True
     write(journal)
     while not commits.store.asked:
         await asyncio.sleep(0)
     write(journal)
     drained = asyncio.create_task(commits.committer.drained())
     commits.store.allowed.set()
-    while not commits.told:
+    for _ in range(20):
         await asyncio.sleep(0)
-    commits.store.allowed.clear()
-    while len(commits.store.asked) == 1:
-        await asyncio.sleep(0)
-    assert not drained.done()
+    assert (len(commits.told), len(commits.store.asked), drained.done()) == (1, 2, False)
     commits.store.allowed.set()
     await drained
     assert len(commits.told) == 2
