@@ -10,20 +10,14 @@ from weftline_executor.api.translate import durable_event, telemetry_event
 from weftline_executor.model.events import NodeProgressed, Telemetry
 from weftline_executor.model.records import Batch
 
+MAX_ITEM_BYTES = 256 * 1024
+"""A batch with more than this is sent in several items, so that no response is too large for its reader."""
+
 MAX_QUEUED_BYTES = 8 << 20
 """What a watch may have queued; a slower one is read to from the log instead."""
 
 _EVENTS_TAG = b"\x12"  # field 2 (`events`) of WatchEventsResponse, length-delimited
 _VARINT_LIMIT = 0x80
-
-
-def encode_events(batch: Batch) -> bytes:
-    """The batch's events as they stand in a WatchEventsResponse on the wire."""
-    parts: list[bytes] = []
-    for event in batch.events:
-        body = durable_event(batch.workflow_id, batch.run_id, event).SerializeToString()
-        parts += (_EVENTS_TAG, varint(len(body)), body)
-    return b"".join(parts)
 
 
 def varint(value: int) -> bytes:
@@ -37,29 +31,43 @@ def varint(value: int) -> bytes:
 
 
 class Item:
-    """Encoded events of one workflow that wait to be sent; `commit` and the seqs are 0 for telemetry."""
+    """Encoded events of one workflow that wait to be sent, as they stand in a WatchEventsResponse on the wire.
 
-    __slots__ = ("at", "commit", "count", "first_seq", "key", "last_seq", "payload", "workflow_id")
+    `commit` and `last_seq` are 0 for telemetry; `ends_batch` is false while more of the same batch follows.
+    """
+
+    __slots__ = ("at", "commit", "count", "ends_batch", "key", "last_seq", "payload", "workflow_id")
 
     def __init__(self, workflow_id: str, payload: bytes) -> None:
         self.workflow_id = workflow_id
         self.payload = payload
         self.commit = 0
-        self.first_seq = 0
         self.last_seq = 0
+        self.ends_batch = True
         self.count = 0
         self.at = 0
         self.key: tuple[str, str] | None = None
 
     @classmethod
-    def of(cls, batch: Batch) -> Item:
-        """The item of a durable batch."""
-        item = cls(batch.workflow_id, encode_events(batch))
-        item.commit = batch.commit
-        item.first_seq, item.last_seq = batch.first_seq, batch.last_seq
-        item.count = len(batch.events)
-        item.at = batch.events[-1].at
-        return item
+    def all_of(cls, batch: Batch) -> list[Item]:
+        """The items of a durable batch: as many events in each as fit, one at least."""
+        items: list[Item] = []
+        parts: list[bytes] = []
+        size = count = 0
+        last = len(batch.events) - 1
+        for at, event in enumerate(batch.events):
+            body = durable_event(batch.workflow_id, batch.run_id, event).SerializeToString()
+            parts += (_EVENTS_TAG, varint(len(body)), body)
+            size += len(body)
+            count += 1
+            if at == last or size >= MAX_ITEM_BYTES:
+                item = cls(batch.workflow_id, b"".join(parts))
+                item.commit, item.last_seq, item.at = batch.commit, event.seq, event.at
+                item.count, item.ends_batch = count, at == last
+                items.append(item)
+                parts.clear()
+                size = count = 0
+        return items
 
 
 class Watcher:
@@ -170,9 +178,9 @@ class Tail:
             self.last_commit = batch.commit
             watchers = self._by_workflow.get(batch.workflow_id, ())
             if watchers or everything:
-                item = Item.of(batch)
-                for watcher in (*watchers, *everything):
-                    watcher.push(item)
+                for item in Item.all_of(batch):
+                    for watcher in (*watchers, *everything):
+                        watcher.push(item)
 
     def telemetry(self, workflow_id: str, run_id: str, event: Telemetry) -> None:
         """See Listener."""

@@ -6,16 +6,18 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 
 from weftline.v1 import workflow_service_pb2 as pb
 from weftline_executor import __version__
 from weftline_executor.api.requests import check_id
 from weftline_executor.api.snapshots import Snapshots
-from weftline_executor.api.tail import Item, Tail, Watcher, encode_events, varint
+from weftline_executor.api.tail import Item, Tail, Watcher, varint
 from weftline_executor.engine import Engine
 from weftline_executor.errors import InvalidArgument, ShuttingDown, WorkflowNotFound
 from weftline_executor.metrics import Metrics
 from weftline_executor.model.records import Batch
+from weftline_executor.store.batches import cut
 
 MAX_RESPONSE_BYTES = 256 * 1024
 _COMMIT_TAG = b"\x30"  # field 6 (`commit`) of WatchEventsResponse, varint
@@ -118,9 +120,9 @@ class _Watch(ABC):
         """Reads the log from `place` to its end."""
         while batches := await self.read():
             for batch in batches:
-                self.passed(batch)
-                self.metrics.watch_events.inc(len(batch.events))
-                yield self.finish([encode_events(batch)], True)
+                for item in Item.all_of(self.passed(batch)):
+                    self.metrics.watch_events.inc(item.count)
+                    yield self.finish([item.payload], item.ends_batch)
 
     @abstractmethod
     async def head(self) -> int:
@@ -139,8 +141,8 @@ class _Watch(ABC):
         """The next batches of the log after `place`."""
 
     @abstractmethod
-    def passed(self, batch: Batch) -> None:
-        """Moves `place` over a batch that was read."""
+    def passed(self, batch: Batch) -> Batch:
+        """Moves `place` over a batch that was read, and gives what of it is still to be sent."""
 
     @abstractmethod
     def finish(self, parts: list[bytes], moved: bool) -> bytes:
@@ -208,15 +210,20 @@ class _WatchOne(_Watch):
     async def read(self) -> list[Batch]:
         return await self.engine.store.read(self.request.workflow_id, self.place)
 
-    def passed(self, batch: Batch) -> None:
+    def passed(self, batch: Batch) -> Batch:
         self.place = batch.last_seq
+        return batch
 
     def finish(self, parts: list[bytes], moved: bool) -> bytes:
         return b"".join(parts)
 
 
 class _WatchAll(_Watch):
-    """Watches all workflows; its place is a commit."""
+    """Watches all workflows; its place is a commit.
+
+    `shown` is the last seq of a workflow that was sent though its commit is after the place: in a snapshot, or in the
+    first items of a batch.
+    """
 
     def __init__(self, watches: Watches, request: pb.WatchEventsRequest, watcher: Watcher) -> None:
         super().__init__(watches, request, watcher)
@@ -256,8 +263,13 @@ class _WatchAll(_Watch):
     def accept(self, item: Item) -> bool:
         if item.commit <= self.place:
             return False
-        self.place = item.commit
-        return self._news(item.workflow_id, item.last_seq)
+        if item.ends_batch:
+            self.place = item.commit
+        if not self._news(item.workflow_id, item.last_seq):
+            return False
+        if not item.ends_batch:
+            self.shown[item.workflow_id] = item.last_seq
+        return True
 
     async def read(self) -> list[Batch]:
         batches = await self.engine.store.read_all(self.place)
@@ -267,11 +279,13 @@ class _WatchAll(_Watch):
         # The log may be ahead of what the listener was told; what is ahead comes through the queue.
         return batch.commit <= self.tail.last_commit
 
-    def passed(self, batch: Batch) -> None:
+    def passed(self, batch: Batch) -> Batch:
         self.place = batch.commit
+        shown = self.shown.get(batch.workflow_id, 0)
+        return cut(batch, shown) if self._news(batch.workflow_id, batch.last_seq) else replace(batch, events=())
 
     def _news(self, workflow_id: str, last_seq: int) -> bool:
-        """Whether events up to `last_seq` are not in the snapshot that was sent of the workflow."""
+        """Whether not all events of the workflow up to `last_seq` were sent."""
         if last_seq <= self.shown.get(workflow_id, 0):
             return False
         self.shown.pop(workflow_id, None)
