@@ -257,6 +257,18 @@ async def test_a_watch_that_does_not_read_holds_up_nobody_and_gets_everything_la
     await slow_client.channel.close()
 
 
+async def test_no_response_is_much_larger_than_its_bound_however_much_is_committed_at_once(client: Client) -> None:
+    nodes = [node(f"{number}-{'x' * 240}", "test.step") for number in range(20_000)]
+    async with client.watch(start_from=NOW) as watch:
+        await client.start(definition(nodes, concurrency=1))
+        await watch.until(lambda event: event.node.status == events_pb.NODE_STATUS_PENDING)
+        await client.stop(mode=pb.STOP_MODE_TERMINATE)
+        await watch.until(is_terminal)
+    sizes = [response.ByteSize() for response in watch.responses if len(response.events) > 1]
+    assert max(sizes) < 1 << 20
+    check_sound(watch.durable)
+
+
 async def test_watches_end_with_unavailable_when_the_executor_does(gate: Gate) -> None:
     async with running_executor() as executor:
         client = Client(executor.address)

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from weftline.v1 import events_pb2 as events_pb
 from weftline.v1 import workflow_service_pb2 as pb
 from weftline_executor.api import tail as module
-from weftline_executor.api.tail import Item, Tail, Watcher, encode_events, varint
+from weftline_executor.api.tail import MAX_ITEM_BYTES, Item, Tail, Watcher, varint
 from weftline_executor.api.translate import durable_event
 from weftline_executor.model import events as model
 from weftline_executor.model.records import Batch
@@ -72,13 +73,16 @@ def test_a_varint_is_what_protobuf_reads(value: int) -> None:
 @given(batches())
 def test_encoded_events_are_what_protobuf_would_encode(batch: Batch) -> None:
     messages = [durable_event(batch.workflow_id, batch.run_id, event) for event in batch.events]
-    assert encode_events(batch) == pb.WatchEventsResponse(events=messages).SerializeToString()
+    (item,) = Item.all_of(batch)
+    assert item.payload == pb.WatchEventsResponse(events=messages).SerializeToString()
+    assert (item.commit, item.last_seq, item.count) == (batch.commit, batch.last_seq, len(batch.events))
+    assert item.ends_batch
 
 
 @settings(max_examples=15)
 @given(st.lists(batches(), min_size=1, max_size=3))
 def test_encoded_batches_may_be_put_together(found: list[Batch]) -> None:
-    joined = b"".join(map(encode_events, found))
+    joined = b"".join(item.payload for each in found for item in Item.all_of(each))
     expected = [durable_event(b.workflow_id, b.run_id, event) for b in found for event in b.events]
     assert list(pb.WatchEventsResponse.FromString(joined).events) == expected
 
@@ -95,6 +99,24 @@ def drain(watcher: Watcher) -> list[Item]:
     while (item := watcher.pop()) is not None:
         found.append(item)
     return found
+
+
+@given(st.lists(st.sampled_from([1, 1000, MAX_ITEM_BYTES // 2, 2 * MAX_ITEM_BYTES]), min_size=1, max_size=8))
+@settings(max_examples=40)
+def test_a_large_batch_is_cut_into_items_that_fit_with_one_event_at_least(sizes: list[int]) -> None:
+    lines = tuple(model.LogWritten(at, 7, LogLevel.INFO, "x" * size) for at, size in enumerate(sizes, 1))
+    items = Item.all_of(Batch("w", "r", lines, commit=3))
+    read = [pb.WatchEventsResponse.FromString(item.payload).events for item in items]
+    assert [event.seq for events in read for event in events] == list(range(1, len(sizes) + 1))
+    assert [item.last_seq for item in items] == [events[-1].seq for events in read]
+    assert [item.count for item in items] == [len(events) for events in read]
+    assert [item.ends_batch for item in items] == [False] * (len(items) - 1) + [True]
+    for events in read:
+        assert sum(event.ByteSize() for event in events[:-1]) < MAX_ITEM_BYTES
+
+
+def test_nothing_is_no_item() -> None:
+    assert Item.all_of(Batch("w", "r", ())) == []
 
 
 def test_a_watch_gets_what_is_its_own_and_a_watch_of_all_gets_everything() -> None:
@@ -117,13 +139,13 @@ def test_a_watch_that_was_released_gets_nothing_more_and_leaves_nothing() -> Non
 
 
 def test_a_batch_is_encoded_once_whatever_the_number_of_watchers(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[Batch] = []
+    calls: list[model.Event] = []
 
-    def counted(found: Batch) -> bytes:
-        calls.append(found)
-        return encode_events(found)
+    def counted(workflow_id: str, run_id: str, event: model.Event) -> events_pb.Event:
+        calls.append(event)
+        return durable_event(workflow_id, run_id, event)
 
-    monkeypatch.setattr(module, "encode_events", counted)
+    monkeypatch.setattr(module, "durable_event", counted)
     tail = Tail(0)
     watchers = [tail.open("w", telemetry=False) for _ in range(50)] + [tail.open("", telemetry=False)]
     tail.committed([batch(1, 1)])
@@ -146,7 +168,7 @@ def test_a_queue_over_its_bound_is_let_go_and_lags_until_it_begins_anew() -> Non
     assert drain(watcher) == []
     watcher.restart()
     tail.committed([batch(5, 5)])
-    assert [item.first_seq for item in drain(watcher)] == [5]
+    assert [item.last_seq for item in drain(watcher)] == [5]
 
 
 def test_what_was_read_from_a_queue_does_not_count_towards_its_bound() -> None:

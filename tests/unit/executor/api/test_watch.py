@@ -176,6 +176,50 @@ async def test_a_watch_that_lagged_goes_on_from_the_log_without_a_gap(
     assert scene.metrics.watch_lags._value.get() == 1
 
 
+async def test_a_batch_in_several_items_moves_the_place_with_its_last(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weftline_executor.api.tail.MAX_ITEM_BYTES", 1000)
+    monkeypatch.setattr("weftline_executor.api.watch.MAX_RESPONSE_BYTES", 1000)
+    async with scene.watch("", after=0) as reader:
+        await reader.read()
+        await scene.write("w", 5, size=600)
+        await scene.write("v")
+        scene.tell(2)
+        assert await reader.read() == [*of_w(1, 2, 3, 4, 5), ("v", 1)]
+    live = [response.commit for response in reader.responses if response.events]
+    async with scene.watch("", after=0) as reader:
+        assert await reader.read() == [*of_w(1, 2, 3, 4, 5), ("v", 1)]
+    from_log = [response.commit for response in reader.responses if response.events]
+    assert len(live) > 2
+    for commits in (live, from_log):
+        assert set(commits[:-2]) == {0}
+        assert commits[-1] == 2
+
+
+async def test_a_watch_of_all_that_lags_within_a_batch_repeats_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weftline_executor.api.tail.MAX_ITEM_BYTES", 1000)
+    monkeypatch.setattr("weftline_executor.api.watch.MAX_RESPONSE_BYTES", 1000)
+    monkeypatch.setattr("weftline_executor.api.tail.MAX_QUEUED_BYTES", 8000)
+    async with scene.watch("", after=0) as reader:
+        await reader.read()
+        await scene.write("w", 6, size=600)
+        scene.tell()
+        # The first response is taken, and then the rest is let go because more comes than may be queued.
+        first = pb.WatchEventsResponse.FromString(await anext(reader._stream))
+        assert 0 < len(first.events) < 6
+        await scene.write("v", 9, size=2000)
+        scene.tell()
+        rest = await reader.read()
+        assert of_w(*(event.seq for event in first.events)) + rest == [
+            *of_w(1, 2, 3, 4, 5, 6),
+            *(("v", seq) for seq in range(1, 10)),
+        ]
+    assert scene.metrics.watch_lags._value.get() == 1
+
+
 async def test_a_watch_until_the_head_ends_there_and_not_before(scene: Scene) -> None:
     await scene.write("w", 3)
     scene.tell()
