@@ -6,7 +6,12 @@ from collections.abc import AsyncIterator, Generator, Iterator
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 from pytest_asyncio import is_async_test
+
+# How long an example takes says something about the machine, not about the code.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 LEFTOVER_SECONDS = 5.0
 """How long what a test has cancelled or ended may take to be gone."""
