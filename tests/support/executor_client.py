@@ -17,7 +17,7 @@ from weftline.v1 import workflow_service_pb2 as pb
 from weftline.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 
 CALL_SECONDS = 20.0
-WAIT_SECONDS = 6.0
+WAIT_SECONDS = 30.0
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 Event = events_pb.Event

@@ -1,7 +1,11 @@
 """Files by which a test and its nodes talk, also after a crash: gates that open, and marks that are left."""
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+
+WAIT_SECONDS = 20.0
+POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,12 @@ class Marks:
 
     def __str__(self) -> str:
         return str(self.path)
+
+    async def wait(self, count: int) -> None:
+        """Waits until so many marks are there; raises TimeoutError when they do not come."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(self._lines()) < count:
+                await asyncio.sleep(POLL_SECONDS)
 
     def attempts(self) -> list[str]:
         """The attempts that were made, each as `node number`, in order."""

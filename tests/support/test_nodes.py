@@ -54,7 +54,8 @@ async def unsafe(ctx: Context, marks: str = "", gate: str = "") -> None:
 
 @node("test.cleanup")
 async def cleanup(ctx: Context, marks: str = "", gate: str = "") -> None:
-    """Waits to be cancelled, waits at the gate while it cleans up, and leaves a mark when it is done."""
+    """Leaves a mark, waits to be cancelled, waits at the gate while it cleans up, and leaves another mark."""
+    _mark(ctx, marks)
     try:
         await asyncio.Event().wait()
     finally:

@@ -250,7 +250,7 @@ async def test_a_watch_that_does_not_read_holds_up_nobody_and_gets_everything_la
         events = await client.run(big_outputs(40))
         await slow.until(is_terminal)
         assert slow.durable == events
-        assert executor.metrics.watch_lags._value.get() == 1
+        assert executor.metrics.watch_lags._value.get() >= 1
         again = await client.run(noops(2))
         await slow.until(is_terminal)
         assert slow.durable == events + again

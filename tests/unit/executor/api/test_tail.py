@@ -19,7 +19,7 @@ from weftline_executor.model.states import LogLevel, PendingReason, RunState, Sk
 
 NUMBERS = st.integers(0, (1 << 53) - 1)
 SMALL = st.integers(0, (1 << 31) - 1)
-TEXT = st.text(max_size=20)
+TEXT = st.text('ab\n"\\ä✓😀', max_size=8)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**6), 10**6) | TEXT, lambda inner: st.lists(inner, max_size=3)
 ).map(lambda value: Raw(msgspec.json.encode(value)))

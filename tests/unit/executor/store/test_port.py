@@ -201,7 +201,7 @@ WRITES = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 4)), max_size
 
 
 @given(appends=st.lists(WRITES, max_size=4), limit=st.integers(1, 3))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_all_adapters_read_the_same(
     tmp_path_factory: pytest.TempPathFactory, appends: list[list[tuple[str, int]]], limit: int
 ) -> None:
