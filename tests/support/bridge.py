@@ -15,7 +15,7 @@ from tests.support.scripted_executor import ScriptedExecutor
 from weftline_bridge.app.lifecycle import Bridge
 from weftline_bridge.settings import load_settings
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 V1 = "weftline.v1"
 
 Json = dict[str, Any]

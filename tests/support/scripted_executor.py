@@ -55,6 +55,8 @@ class ScriptedExecutor(workflow_service_pb2_grpc.WorkflowServiceServicer):
         self.hold_commands.set()
         self.snapshot_gate = asyncio.Event()
         self.snapshot_gate.set()
+        self.watch_all_gate = asyncio.Event()
+        self.watch_all_gate.set()
         self.watches: list[Watch] = []
         self.port = 0
         self._server: aio.Server | None = None
@@ -131,6 +133,8 @@ class ScriptedExecutor(workflow_service_pb2_grpc.WorkflowServiceServicer):
         watch = Watch(request)
         pulse = request.workflow_id.startswith("weftline:pulse:")
         self.calls["pulse" if pulse else f"watch:{request.workflow_id or '*'}"] += 1
+        if not request.workflow_id:
+            await self.watch_all_gate.wait()
         # From here on nothing is missed; what the log holds at this moment goes first.
         self.watches.append(watch)
         try:

@@ -112,11 +112,17 @@ async def test_a_plain_client_gets_no_accept_but_sees_the_events() -> None:
 
 async def test_a_plain_client_sees_even_the_shortest_run_that_it_starts() -> None:
     async with running_executor() as executor, running_bridge(executor) as bridge:
-        client = await bridge.connect("plain")
-        await client.send("workflow.start", "wf", DEFINITION)
-        await eventually(lambda: executor.commands)
+        executor.watch_all_gate.clear()
+        plain, other = await bridge.connect("plain"), await bridge.connect()
+        await plain.send("workflow.start", "wf", DEFINITION)
+        await eventually(lambda: executor.calls["watch:*"] == 1)
+        await other.send("workflow.start", "another", DEFINITION)
+        await other.of_type("command.accepted")
+        assert [request.workflow_id for request in executor.commands] == ["another"]
+        executor.watch_all_gate.set()
+        await eventually(lambda: len(executor.commands) == 2)
         executor.append("wf", events.complete())
-        assert await client.seqs("wf", 2) == [1, 2]
+        assert await plain.seqs("wf", 2) == [1, 2]
 
 
 async def test_commands_while_the_executor_is_away_are_refused_as_unavailable() -> None:

@@ -192,6 +192,26 @@ async def test_hand_over_between_one_stream_for_all_and_single_ones_loses_nothin
         assert await client.seqs("wf", last) == list(range(1, last + 1))
 
 
+async def test_while_one_stream_for_all_stands_there_is_no_other() -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        client = await bridge.connect()
+        for name in ("one", "two"):
+            await client.subscribe(name)
+        await bridge.connect("plain")
+        await eventually(lambda: watched(executor) == [""])
+        await client.subscribe("three")
+        for name in ("one", "two", "three"):
+            executor.append(name, events.start("a"))
+            assert await client.seqs(name, 1) == [1]
+        assert watched(executor) == [""]
+
+
+def watched(executor: ScriptedExecutor) -> list[str]:
+    """The workflows of the open streams but that which only tells that the executor lives; empty stands for all."""
+    names = sorted(watch.request.workflow_id for watch in executor.watches)
+    return [name for name in names if not name.startswith("weftline:")]
+
+
 async def append_while(executor: ScriptedExecutor, last: int, condition: object) -> int:
     """Append events until `condition` holds and a few more have come; the last seq."""
     assert callable(condition)

@@ -237,6 +237,40 @@ async def test_withheld_logs_are_accounted_for_by_one_gap_before_the_next_event(
         assert gaps == [{"from": 2, "to": 3, "dropped": {"execution.log": 2}, "reason": "filtered"}]
 
 
+@pytest.mark.parametrize("count", [10, 3000])
+async def test_logs_withheld_from_a_resumed_client_are_accounted_for_up_to_the_head(count: int) -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        executor.append("wf", events.start("a"))
+        for _ in range(count // 10):
+            executor.append("wf", *(events.log("no") for _ in range(10)))
+        client = await bridge.connect()
+        await client.subscribe("wf", cursor={"epoch": executor.log.epoch, "seq": 0}, logs="warn")
+        gap = await client.of_type("stream.gap")
+        assert client.seqs_seen("wf") == [1]
+        assert gap["payload"]["from"] == 2
+        while gap["payload"]["to"] < count + 1:
+            following = await client.of_type("stream.gap")
+            assert following["payload"]["from"] == gap["payload"]["to"] + 1
+            gap = following
+        executor.append("wf", events.complete())
+        assert await client.seqs("wf", count + 2) == [1, count + 2]
+
+
+async def test_a_late_plain_client_is_not_told_of_runs_that_have_ended() -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        first = await bridge.connect("plain")
+        await eventually(lambda: bridge.bridge.hub.watches_all)
+        executor.append("ended", events.start("a"), events.complete())
+        executor.append("failed", events.start("a"), ev.RunError(error="no", code="c"))
+        executor.append("active", events.start("a"))
+        await first.seqs("active", 1)
+        late = await bridge.connect("plain")
+        await late.of_type("execution.progress")
+        executor.append("active", events.complete())
+        await late.of_type("execution.complete")
+        assert {message["workflowId"] for message in late.seen} == {"", "active"}
+
+
 async def test_while_the_executor_is_away_a_known_workflow_is_served_and_an_unknown_one_refused() -> None:
     async with running_executor() as executor, running_bridge(executor, command_timeout=0.3) as bridge:
         executor.append("wf", events.start("a"), events.running("a"))

@@ -58,7 +58,7 @@ async def test_a_heartbeat_tells_the_heads_of_this_clients_workflows_only() -> N
 
 
 async def test_a_head_never_overtakes_the_events_up_to_it() -> None:
-    brisk = {"heartbeat_interval": 0.02, "heartbeat_timeout": 5.0}
+    brisk = {"heartbeat_interval": 0.02, "heartbeat_timeout": 60.0}
     async with running_executor() as executor, running_bridge(executor, **brisk) as bridge:
         client = await bridge.connect()
         await client.subscribe("wf", logs="error")

@@ -10,7 +10,7 @@ import socket
 import msgspec
 
 from tests.support import events
-from tests.support.bridge import RunningBridge, eventually, running_bridge
+from tests.support.bridge import PATIENCE, RunningBridge, eventually, running_bridge
 from tests.support.scripted_executor import running_executor
 
 LONG = "x" * 4000
@@ -32,7 +32,7 @@ class SleepyClient:
     async def read_to_end(self) -> tuple[list[bytes], int]:
         """Read until the server closes: the text payloads, and the close code."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while chunk := await loop.sock_recv(self.sock, 1 << 16):
                 self.received += chunk
                 texts, code = self._frames()
@@ -136,7 +136,7 @@ async def test_a_slow_reader_gets_only_the_newest_telemetry_and_is_told_so_and_e
         executor.append("wf", events.success("a"), events.complete())
         await eventually(lambda: bridge.bridge.hub.feeds["wf"].head == last + 2)
         reading = asyncio.create_task(slow.read_to_end())
-        await eventually(lambda: session.mode == "normal")
+        await eventually(lambda: session.mode == "normal" and session.queued_bytes == 0)
         session.close(1000, "enough")
         texts, _ = await reading
         assert slow_seqs(texts) == list(range(1, last + 3))
@@ -145,6 +145,39 @@ async def test_a_slow_reader_gets_only_the_newest_telemetry_and_is_told_so_and_e
         assert b'"progress":0.998' in text
         assert text.index(b'"mode":"conflating"') < text.index(b'"mode":"normal"')
         assert await bridge.metric("weftline_bridge_conflated_total") == 499
+        slow.sock.close()
+
+
+async def test_a_reader_on_its_way_to_the_head_when_the_log_is_replaced_is_told_the_new_state() -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        slow = await sleepy(bridge)
+        executor.append("wf", events.start("a"))
+        for _ in range(40):
+            executor.append("wf", *(events.log(LONG) for _ in range(50)))
+        cursor = f'{{"epoch":"{executor.log.epoch}","seq":0}}'
+        await slow.send(f'{{"id":"1","type":"workflow.subscribe","workflowId":"wf","payload":{{"cursor":{cursor}}}}}')
+        (session,) = bridge.bridge.registry
+        await eventually(lambda: session.queued_bytes > 200_000)
+        feed = bridge.bridge.hub.feeds["wf"]
+        assert not feed.caster.readers
+        executor.cut()
+        executor.wipe()
+        executor.append("wf", events.start("b"))
+        await eventually(lambda: feed.epoch == executor.log.epoch)
+        reading = asyncio.create_task(slow.read_to_end())
+        await eventually(lambda: feed.caster.readers)
+        executor.append("wf", events.success("b"))
+        await eventually(lambda: feed.head == 2 and session.queued_bytes == 0)
+        session.close(1000, "enough")
+        texts, _ = await reading
+        messages = [message for text in texts for message in msgspec.json.decode(text)]
+        subscribed = [message["payload"] for message in messages if message["type"] == "workflow.subscribed"]
+        assert [(each["outcome"], each.get("reason")) for each in subscribed] == [
+            ("resumed", None),
+            ("snapshot", "wrong_epoch"),
+        ]
+        types = [message["type"] for message in messages if message["type"] != "system.status"]
+        assert types[-2:] == ["workflow.snapshot", "node.success"]
         slow.sock.close()
 
 

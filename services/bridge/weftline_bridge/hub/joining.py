@@ -67,6 +67,7 @@ class Joiner:
                 return await self._resume(feed, reader, view, cursor, command_id)
             except HistoryGoneError as gone:
                 reason = gone.reason
+                await self._notice_new_log(feed, cursor.epoch, reason)
         if await self.refresh(feed):
             after = feed.tell_state(reader, view, reason=reason, command_id=command_id)
             feed.attach(reader, view, after)
@@ -106,6 +107,7 @@ class Joiner:
                     await self._read_on(catch_up)
                 await catch_up.reader.room()
             except HistoryGoneError as gone:
+                await self._notice_new_log(catch_up.feed, catch_up.epoch, gone.reason)
                 await self._start_over(catch_up, gone.reason)
                 return
             except ExecutorUnavailableError as error:
@@ -129,6 +131,12 @@ class Joiner:
         self._metrics.joins.labels("resumed").inc()
         catch_up.offer(missed)
         return None if self._step(catch_up) else catch_up
+
+    async def _notice_new_log(self, feed: Feed, epoch: str, reason: str) -> None:
+        """If a read of history has met a new log before the feed's stream did, see to it that the feed has it too."""
+        if reason == "wrong_epoch" and feed.epoch == epoch:
+            self._executor.repair(feed)
+            await self._executor.settled(feed)
 
     def _covered(self, catch_up: CatchUp) -> bool:
         feed = catch_up.feed

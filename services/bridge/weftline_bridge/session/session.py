@@ -165,12 +165,14 @@ class Session:
         self.offer(Batch([message]))
 
     async def room(self) -> None:
-        """Return when all that was queued has been handed to the socket."""
+        """Return when all that was queued has been handed to the socket, and the socket has room for more."""
         if self._closer is not None:
             await asyncio.wait({self._closer})
-        elif self._dirty or self._outbox.holding:
+        elif self._dirty or self._outbox.holding or self._buffered() > HIGH_WATER:
             if self._room is None:
                 self._room = asyncio.get_running_loop().create_future()
+            if not self._dirty and not self._outbox.holding:
+                self._await_progress()
             await asyncio.shield(self._room)
         else:
             await asyncio.sleep(0)
@@ -192,7 +194,10 @@ class Session:
         self._flusher.account(wire)
         self._straight = True
         if self._room is not None:
-            self._have_room()
+            if self._buffered() <= HIGH_WATER:
+                self._have_room()
+            else:
+                self._await_progress()
 
     def poll(self, now: float) -> bool:
         """Write what was held back if the socket has room again; whether some is still held back."""
@@ -204,6 +209,11 @@ class Session:
             self._accepted, self._progress = accepted, now
         elif now - self._progress > self._limits.stall_seconds:
             self.close(CloseCode.TOO_SLOW, f"took nothing for {self._limits.stall_seconds:g} s")
+            return False
+        if not outbox.holding:
+            if self._buffered() > HIGH_WATER:
+                return True
+            self._have_room()
             return False
         self._metrics.queue_depth.observe(outbox.weight)
         while outbox.holding and transport.get_write_buffer_size() <= HIGH_WATER:
@@ -278,15 +288,19 @@ class Session:
         self._transport.abort()
 
     def _hold(self) -> None:
-        now = asyncio.get_running_loop().time()
         self._outbox.hold()
         self._straight = False
-        self._accepted = self.sent_bytes - self._transport.get_write_buffer_size()
-        self._progress = self._held_since = now
         self._told_slow = False
-        self._flusher.slow(self)
+        self._held_since = self._await_progress()
         if self._outbox.weight > self._limits.outbox_bytes:
             self.close(CloseCode.TOO_SLOW, f"more than {self._limits.outbox_bytes} bytes wait")
+
+    def _await_progress(self) -> float:
+        """Be polled until the socket has room again; the time now, from which on it must take something."""
+        self._accepted = self.sent_bytes - self._buffered()
+        self._progress = asyncio.get_running_loop().time()
+        self._flusher.slow(self)
+        return self._progress
 
     def _write(self, wire: Wire) -> None:
         if wire.data:
