@@ -108,11 +108,11 @@ class Feed:
         """
         known = self.head is not None and state.epoch == self.epoch
         if known and self.head is not None and state.seq <= self.head:
-            if self.state is None or self.state.epoch != state.epoch or state.seq > self.state.seq:
-                self.remember(state)
+            self.remember(state)
             return
         self._restart(state.epoch, state.seq)
         self.active = state.active
+        self.state = None
         self.remember(state)
         for reader in self.caster.all_readers():
             self.tell_state(reader, reason=reason)
@@ -130,7 +130,9 @@ class Feed:
                 self.answer(reader, "gone", 0, reason=reason)
 
     def remember(self, state: WorkflowState) -> None:
-        """Keep a state for those who join."""
+        """Keep a state for those who join, unless a newer one is kept already."""
+        if self.state is not None and self.state.epoch == state.epoch and self.state.seq > state.seq:
+            return
         self.state = state
         self._state_batches.clear()
         self._tail = None

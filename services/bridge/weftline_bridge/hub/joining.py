@@ -84,13 +84,10 @@ class Joiner:
         while not feed.state_is_fresh:
             if feed.head == 0 and not feed.capturing:
                 return False
-            state = await self._executor.state(feed.workflow_id)
+            known = await self._executor.fetch_state(feed)
             await self._executor.settled(feed)
-            if state is None:
-                if feed.head is None or feed.head == 0:
-                    return False
-            elif feed.head is None or state.epoch == feed.epoch:
-                feed.remember(state)
+            if not known and not feed.head:
+                return False
             if not feed.state_is_fresh:
                 await asyncio.sleep(backoff.next())
         return True

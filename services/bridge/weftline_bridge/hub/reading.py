@@ -19,7 +19,6 @@ from weftline_bridge.hub.feed import Feed
 from weftline_bridge.hub.tasks import TaskOwner
 from weftline_bridge.hub.watcher import Backoff
 from weftline_bridge.metrics import Metrics
-from weftline_bridge.protocol.state import WorkflowState
 from weftline_bridge.upstream import Arrival, Compacted, Created, ExecutorClient, StateItem, WatchStart
 
 _log = logging.getLogger(__name__)
@@ -44,20 +43,23 @@ class ExecutorReader:
         self._metrics = metrics
         self._clock = clock
         self._turns = asyncio.Semaphore(_AT_ONCE)
-        self._fetches: dict[str, asyncio.Task[WorkflowState | None]] = {}
+        self._fetches: dict[str, asyncio.Task[bool | CommandRefusedError]] = {}
         self._repairs: dict[str, asyncio.Task[None]] = {}
 
-    async def state(self, workflow_id: str) -> WorkflowState | None:
-        """The workflow's whole state, None when it has never run; many who ask at once share one call.
+    async def fetch_state(self, feed: Feed) -> bool:
+        """Have `feed` remember the whole state as it is now; False when the workflow has never run.
 
-        Raises CommandRefusedError, in particular ExecutorUnavailableError.
+        Many who ask at once share one call. Raises CommandRefusedError, in particular ExecutorUnavailableError.
         """
-        task = self._fetches.get(workflow_id)
+        task = self._fetches.get(feed.workflow_id)
         if task is None:
-            task = asyncio.create_task(self._fetch(workflow_id), name=f"state-{workflow_id}")
-            self._fetches[workflow_id] = task
-            task.add_done_callback(lambda _: self._fetches.pop(workflow_id, None))
-        return await asyncio.shield(task)
+            task = self._tasks.start(self._fetch(feed), f"state-{feed.workflow_id}")
+            self._fetches[feed.workflow_id] = task
+            task.add_done_callback(lambda _: self._fetches.pop(feed.workflow_id, None))
+        known = await asyncio.shield(task)
+        if isinstance(known, CommandRefusedError):
+            raise known
+        return known
 
     async def history(self, workflow_id: str, epoch: str, seq: int, max_bytes: int) -> list[Message]:
         """Durable messages after a cursor: none when it is at the head, else at least one and about `max_bytes`.
@@ -97,13 +99,19 @@ class ExecutorReader:
             await asyncio.wait({task})
             await asyncio.sleep(0)
 
-    async def _fetch(self, workflow_id: str) -> WorkflowState | None:
+    async def _fetch(self, feed: Feed) -> bool | CommandRefusedError:
         self._metrics.reads.labels("state").inc()
         try:
             async with self._turns:
-                return await self._client.workflow_state(workflow_id)
+                state = await self._client.workflow_state(feed.workflow_id)
         except UnknownWorkflowError:
-            return None
+            return False
+        except CommandRefusedError as error:
+            return error
+        # Remembered here, and not by those who wait, so that nobody who asks meanwhile finds it missing.
+        if feed.head is None or state.epoch == feed.epoch:
+            feed.remember(state)
+        return True
 
     async def _repair(self, feed: Feed) -> None:
         backoff = Backoff()
