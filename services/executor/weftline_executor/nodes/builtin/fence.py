@@ -12,6 +12,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Addresses of IPv4 as a translator writes them in IPv6.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
+# Python calls these global, but each leads into a local network: a translator of one's own, addresses that hold one of
+# IPv4 (compatible, translated), and the site-local ones.
+_LOCAL = tuple(ipaddress.ip_network(block) for block in ("64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96", "fec0::/10"))
+
 
 class OutsideFence(OSError):
     """A request was going to a host or an address that it may not reach."""
@@ -50,6 +54,8 @@ def is_public(address: Address) -> bool:
             return is_public(address.sixtofour)
         if address in _NAT64:
             return is_public(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
+        if any(address in block for block in _LOCAL):
+            return False
     return address.is_global and not address.is_multicast
 
 
