@@ -98,9 +98,13 @@ def test_delay_waits_only_for_what_is_left_after_a_restart() -> None:
     assert sink.sleeps == [0.5, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])
+@pytest.mark.parametrize("seconds", [-1, 31_536_001, 1e16, float("inf"), float("nan")])
 def test_an_impossible_delay_is_refused(seconds: float) -> None:
     assert codes("delay", {"seconds": seconds}) == [("seconds", "invalid_value")]
+
+
+def test_a_delay_may_take_a_year() -> None:
+    assert codes("delay", {"seconds": 31_536_000}) == []
 
 
 def test_input_gives_its_values_with_the_parameters_over_them() -> None:

@@ -12,7 +12,9 @@ _STEPS = 10
 _MIN_STEP = 0.1
 
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False, description="How long, in seconds.")]
+_YEAR = 365 * 24 * 3600
+
+Seconds = Annotated[float, Field(ge=0, le=_YEAR, allow_inf_nan=False, description="How long, in seconds.")]
 
 
 def _expected(data: Mapping[str, object]) -> float | None:
