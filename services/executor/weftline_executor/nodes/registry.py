@@ -51,7 +51,9 @@ class Registry:
         try:
             module = importlib.import_module(name)
         except Exception as error:
-            raise PluginFailed(name, f"its import failed: {type(error).__name__}: {error}") from error
+            module_name = name.removeprefix("./").removesuffix(".py").replace("/", ".")
+            hint = "" if module_name == name else f"; a module is named without its file, did you mean {module_name!r}?"
+            raise PluginFailed(name, f"its import failed: {type(error).__name__}: {error}{hint}") from error
         self._add_module(module, name)
 
     def load_entry_points(self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> None:

@@ -146,3 +146,19 @@ def test_without_plugins_there_are_no_entry_points_to_load() -> None:
     registry = Registry()
     registry.load_entry_points()
     assert registry.names() == []
+
+
+@pytest.mark.parametrize(("name", "meant"), [("shop.py", "shop"), ("./my/shop.py", "my.shop"), ("my/shop", "my.shop")])
+def test_a_file_in_place_of_a_module_is_refused_with_the_name_of_the_module(
+    plugins: Path, name: str, meant: str
+) -> None:
+    (plugins / "shop.py").write_text(GOOD)
+    with pytest.raises(PluginFailed, match=f"did you mean '{meant}'") as caught:
+        Registry().load_module(name)
+    assert caught.value.plugin == name
+
+
+def test_a_module_that_is_not_there_is_refused_without_a_guess(plugins: Path) -> None:
+    with pytest.raises(PluginFailed) as caught:
+        Registry().load_module("nowhere")
+    assert "did you mean" not in str(caught.value)
