@@ -69,13 +69,17 @@ class ExpressionFailed(NodeTypeError):
 
 
 class NodeFailed(NodeTypeError):
-    """Raised by a node to fail with a message for a person, a code for a program, and JSON details."""
+    """Raised by a node to fail with a message for a person, a code for a program, and JSON details.
+
+    What is not of the right type is made so: `message` and `code` become text, `details` that are no mapping are kept
+    under the key `details`. Nothing is raised, since that would hide the failure.
+    """
 
     def __init__(self, message: str, code: str = "node_failed", details: Mapping[str, object] | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
-        self.details = details
+        self.message = _text_of(message)
+        self.code = _text_of(code)
+        self.details = _mapping_of(details)
+        super().__init__(self.message)
 
 
 class SecretMissing(NodeTypeError, KeyError):
@@ -97,6 +101,27 @@ class SecretUnreadable(NodeTypeError):
         super().__init__(f"the secret {name!r} cannot be read: {reason}")
         self.name = name
         self.reason = reason
+
+
+def _text_of(value: object) -> str:
+    if type(value) is str:
+        return value
+    try:
+        # `str` may give an instance of a subclass, and `join` does not.
+        return "".join(str(value))
+    except Exception:
+        return f"({type(value).__name__})"
+
+
+def _mapping_of(value: object) -> dict[str, object] | None:
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        try:
+            return {_text_of(key): item for key, item in value.items()}
+        except Exception:
+            return {"details": f"({type(value).__name__})"}
+    return {"details": value}
 
 
 def clip(text: str, limit: int = 120) -> str:
