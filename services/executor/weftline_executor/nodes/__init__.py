@@ -21,6 +21,7 @@ from weftline_executor.nodes.prepared import PreparedCall
 from weftline_executor.nodes.registry import Registry
 from weftline_executor.nodes.results import Branch
 from weftline_executor.nodes.scope import Scope
+from weftline_executor.nodes.scrub import SecretSession
 from weftline_executor.nodes.secrets import Secrets
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Registry",
     "Scope",
     "SecretMissing",
+    "SecretSession",
     "SecretUnreadable",
     "Secrets",
     "node",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from weftline_executor.nodes.errors import SecretMissing, SecretUnreadable
+from weftline_executor.nodes.scrub import SecretSession
 
 PREFIX = "WEFTLINE_SECRET_"
 MAX_BYTES = 64 * 1024
@@ -40,6 +41,10 @@ class Secrets(Mapping[str, str]):
                 return _read(name, file)
             looked.append(f"the file {file}")
         raise SecretMissing(name, looked)
+
+    def session(self) -> SecretSession:
+        """Give these secrets for one attempt, which remembers what is read so that it can be kept out of the events."""
+        return SecretSession(self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names())
