@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -38,6 +39,8 @@ class JsonFormatter(logging.Formatter):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bridge; the exit status is 0 after a signal, 1 if it can't listen, 2 for a bad setting."""
+    # gRPC's core would write lines of its own form among the logs.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         settings = load_settings(**_overrides(arguments))
         _configure_logging(settings)

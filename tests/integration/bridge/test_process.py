@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from tests.support import events
-from tests.support.bridge import PATIENCE, V1, Client
+from tests.support.bridge import PATIENCE, V1, Client, eventually
 from tests.support.scripted_executor import ScriptedExecutor, running_executor
 
 
@@ -143,9 +143,12 @@ async def test_the_command_line_wins_over_the_environment() -> None:
     assert "nowhere" in process.lines[0]
 
 
-async def test_logs_are_json_when_asked_for() -> None:
+async def test_logs_are_json_when_asked_for_even_when_the_executor_goes() -> None:
     async with running_executor() as executor:
         async with serving(executor, LOG_FORMAT="json") as process:
+            await eventually(lambda: executor.calls["pulse"] == 1)
+            await executor.stop()
+            await process.line("stream was lost")
             process.process.send_signal(signal.SIGTERM)
             assert await process.ended() == 0
         assert all(line.startswith('{"time": ') for line in process.lines)
