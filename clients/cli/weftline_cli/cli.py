@@ -3,16 +3,18 @@
 from typing import Any, Final
 
 import click
+from click.exceptions import Exit
 
-from weftline_cli.commands.control import pause, resume, stop
+from weftline_cli.commands.control import pause, resume, retry, stop
 from weftline_cli.commands.convert import convert
 from weftline_cli.commands.inspect import get, ls, nodes, validate
 from weftline_cli.commands.run import run
 from weftline_cli.commands.up import up
 from weftline_cli.commands.watch import watch
-from weftline_cli.errors import CliError, ExitCode, exit_code
+from weftline_cli.errors import CliError, ExitCode, UsageError, exit_code
 from weftline_cli.options import DEFAULT_EXECUTOR, Output
 
+WANTS_JSON: Final = "weftline_cli.wants_json"
 EPILOG: Final = """\b
 Exit codes:
     0  success
@@ -30,9 +32,29 @@ Exit codes:
 class _Commands(click.Group):
     """A group that turns the command line's own errors into sentences and exit codes."""
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        # A command line that can't be parsed has set no option, so its words are looked at.
+        wants_json = "--json" in args
+        try:
+            context = super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            if not wants_json:
+                raise
+            Output(as_json=True).error(UsageError(error.format_message()))
+            raise Exit(ExitCode.USAGE) from None
+        context.meta[WANTS_JSON] = wants_json
+        return context
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            if not ctx.meta[WANTS_JSON]:
+                raise
+            Output(as_json=True).error(UsageError(error.format_message()))
+            ctx.exit(ExitCode.USAGE)
         except CliError as error:
             ctx.ensure_object(Output).error(error)
             ctx.exit(exit_code(error))
@@ -57,5 +79,5 @@ def cli(context: click.Context, executor: str) -> None:
     context.ensure_object(Output).executor = executor
 
 
-for _command in (up, run, watch, ls, get, pause, resume, stop, validate, nodes, convert):
+for _command in (up, run, watch, ls, get, pause, resume, stop, retry, validate, nodes, convert):
     cli.add_command(_command)

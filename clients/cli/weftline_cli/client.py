@@ -13,6 +13,7 @@ import grpc
 
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline.v1 import workflow_service_pb2_grpc as ws_grpc
+from weftline_cli.address import Address
 from weftline_cli.definition import Definition
 from weftline_cli.errors import Fault, InvalidWorkflowError, UnavailableError
 from weftline_cli.rpc_errors import RpcFailure, read_failure, translate
@@ -54,12 +55,14 @@ Answer = TypeVar("Answer")
 class ExecutorClient:
     """A connection to the executor at `address` (`HOST:PORT`), to be used with `async with`.
 
+    Raises UsageError when the address is something else.
     Every method raises the errors of `weftline_cli.errors`: UnavailableError when the executor can't be reached within
     30 s or can't take the call, NotFoundError, RefusedError and BadArgumentError for what the executor says,
     ExecutorFaultError for anything else.
     """
 
     def __init__(self, address: str) -> None:
+        Address.parse(address, "--executor (or WEFTLINE_EXECUTOR)")
         self.address = address
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._stub = ws_grpc.WorkflowServiceStub(self._channel)
@@ -112,6 +115,11 @@ class ExecutorClient:
             workflow_id=workflow_id, command_id=_command_id(), by=caller(), mode=mode, reason=reason, grace_ms=grace_ms
         )
         return (await self._call(self._stub.StopWorkflow(request, timeout=DEADLINE_S))).result
+
+    async def retry(self, workflow_id: str) -> ws.CommandResult:
+        """Run what failed or was cancelled in the newest run, and what that cut off, again."""
+        request = ws.RetryWorkflowRequest(workflow_id=workflow_id, command_id=_command_id(), by=caller())
+        return (await self._call(self._stub.RetryWorkflow(request, timeout=DEADLINE_S))).result
 
     async def get(self, workflow_id: str) -> ws.WorkflowSnapshot:
         """Return the whole state of a workflow's newest run."""

@@ -149,12 +149,15 @@ class ExecutorFaultError(CliError):
 
 
 class StackError(CliError):
-    """The services can't be started, or one of them ended; `tail` holds the last lines that it wrote."""
+    """The services can't be started, or one of them ended; `tail` holds the last lines that it wrote.
 
-    code = "stack"
+    `code` is one of `data_dir_in_use`, `data_dir_unusable`, `port_in_use`, `address_unusable`, `address_used_twice`,
+    `services_not_installed`, `service_not_ready` and `service_ended`.
+    """
 
-    def __init__(self, message: str, tail: Sequence[str] = ()) -> None:
+    def __init__(self, code: str, message: str, tail: Sequence[str] = ()) -> None:
         super().__init__(message)
+        self.code = code
         self.tail = tuple(tail)
 
     def data(self) -> Mapping[str, Any]:

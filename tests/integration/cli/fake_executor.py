@@ -87,7 +87,8 @@ class FakeExecutor(ws_grpc.WorkflowServiceServicer):
         return ws.StopWorkflowResponse(result=self._result(ev.RUN_STATE_STOPPING))
 
     async def RetryWorkflow(self, request: Any, context: Any) -> ws.RetryWorkflowResponse:  # noqa: N802
-        raise NotImplementedError
+        await self._note(request, context)
+        return ws.RetryWorkflowResponse(result=self._result(ev.RUN_STATE_RUNNING))
 
     async def CompleteNode(self, request: Any, context: Any) -> ws.CompleteNodeResponse:  # noqa: N802
         raise NotImplementedError

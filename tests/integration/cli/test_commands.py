@@ -30,11 +30,21 @@ async def test_pause_resume_and_stop_carry_what_was_asked_for(executor: FakeExec
     ]
 
 
+async def test_an_immediate_pause_and_a_retry_are_asked_for(executor: FakeExecutor) -> None:
+    paused = await weftline("pause", "demo", "--mode", "immediate", executor=executor.address)
+    retried = await weftline("retry", "demo", executor=executor.address)
+    pause, retry = executor.requests
+    assert (paused.code, pause.mode) == (0, ws.PAUSE_MODE_IMMEDIATE)
+    assert isinstance(retry, ws.RetryWorkflowRequest)
+    assert (retry.workflow_id, bool(retry.command_id), "@" in retry.by) == ("demo", True, True)
+    assert retried.out == f"demo is running (run {make.RUN}).\n"
+
+
 async def test_a_command_that_the_state_forbids_is_code_5(executor: FakeExecutor) -> None:
     executor.refusal = refused(grpc.StatusCode.FAILED_PRECONDITION, "cannot pause: its run is paused", "illegal_state")
     result = await weftline("pause", "demo", executor=executor.address)
     assert (result.code, result.out) == (5, "")
-    assert result.err == "error: cannot pause: its run is paused\n"
+    assert result.err == "error: Cannot pause: its run is paused.\n"
 
 
 async def test_a_bad_argument_is_code_2(executor: FakeExecutor) -> None:
@@ -97,7 +107,7 @@ async def test_get_names_only_what_matters_of_many_nodes_unless_asked(executor: 
     executor.state = make.snapshot(5, statuses=statuses)
     short = await weftline("get", "demo", executor=executor.address)
     assert "BAD (bad)" in short.out
-    assert "60 more nodes; list them with --nodes" in short.out
+    assert "60 more nodes; list all with --nodes" in short.out
     whole = await weftline("get", "demo", "--nodes", executor=executor.address)
     assert "N59 (n59)" in whole.out
 
@@ -105,12 +115,12 @@ async def test_get_names_only_what_matters_of_many_nodes_unless_asked(executor: 
 async def test_what_does_not_exist_is_code_4(executor: FakeExecutor) -> None:
     result = await weftline("get", "nowhere", executor=executor.address)
     assert result.code == 4
-    assert result.err == "error: no run of workflow 'nowhere' is known\n"
+    assert result.err == "error: No run of workflow 'nowhere' is known.\n"
 
 
 async def test_validate_says_all_that_is_wrong(executor: FakeExecutor, flow: str) -> None:
     valid = await weftline("validate", flow, executor=executor.address)
-    assert (valid.code, valid.out) == (0, f"{flow} is valid: 2 nodes, 1 edges.\n")
+    assert (valid.code, valid.out) == (0, f"{flow} is valid: 2 nodes, 1 edge.\n")
     executor.faults = [ws.Fault(path=f"nodes[{at}].type", code="unknown_node_type", message="?") for at in (0, 1)]
     invalid = await weftline("validate", flow, executor=executor.address)
     assert invalid.code == 3
@@ -143,6 +153,28 @@ async def test_the_executor_of_the_option_goes_before_that_of_the_environment(ex
     assert (await weftline("--executor", executor.address, "nodes", executor="127.0.0.1:1")).code == 0
 
 
+@pytest.mark.parametrize(
+    "arguments", [["ls", "--executor", "here"], ["--executor", "here:x", "ls"], ["ls", "--executor", ":1"]]
+)
+async def test_an_executor_without_a_port_is_bad_usage(arguments: list[str]) -> None:
+    result = await weftline(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert "--executor (or WEFTLINE_EXECUTOR) takes HOST:PORT" in result.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run", "--json"], ["ls", "--limit", "0", "--json"], ["nope", "--json"], ["--nope", "ls", "--json"]],
+    ids=["missing argument", "bad value", "unknown command", "unknown option"],
+)
+async def test_with_json_bad_usage_is_one_object_too(arguments: list[str]) -> None:
+    result = await weftline(*arguments)
+    assert (result.code, result.out) == (2, "")
+    error = json.loads(result.err)["error"]
+    assert error["code"] == "usage"
+    assert error["message"]
+
+
 async def test_convert_writes_what_validate_takes(executor: FakeExecutor, tmp_path: Path) -> None:
     tasks = [{"id": "x.1", "name": "x", "parents": [], "children": ["y"]}, {"id": "y", "name": "y", "parents": []}]
     tasks[1]["children"] = []
@@ -151,7 +183,7 @@ async def test_convert_writes_what_validate_takes(executor: FakeExecutor, tmp_pa
     source.write_text(json.dumps(instance))
     arguments = ("convert", "--from", "wfformat", str(source), "--time-scale", "0")
     result = await weftline(*arguments, "--out", str(target))
-    assert (result.code, result.out) == (0, f"Wrote {target}: 2 nodes, 1 edges.\n")
+    assert (result.code, result.out) == (0, f"Wrote {target}: 2 nodes, 1 edge.\n")
     workflow = json.loads(target.read_text())
     assert workflow["edges"] == [{"id": "e1", "source": "x_1", "target": "y"}]
     assert (await weftline("validate", str(target), executor=executor.address)).code == 0

@@ -1,5 +1,6 @@
 """`weftline up` starts both services, runs a workflow, serves, and leaves nothing behind, however it ends."""
 
+import json
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ def quick(folder: Path) -> str:
 async def test_once_it_runs_a_workflow_and_ends_with_its_exit_code(place: Place) -> None:
     result = await place.run("--run", quick(place.cwd), "--once")
     assert (result.code, result.err) == (0, "")
+    assert f"http://{place.addresses[2]}/api/workflows\n" in result.out
     executor, executor_metrics, bridge, bridge_metrics = place.addresses
     for told in (f"ws://{bridge}", f"http://{bridge}/", executor, executor_metrics, bridge_metrics, ".weftline"):
         assert told in result.out
@@ -52,6 +54,12 @@ async def test_json_begins_with_the_addresses(place: Place) -> None:
     result = await place.run("--run", quick(place.cwd), "--once", "--json")
     assert result.rows[0]["type"] == "up.ready"
     assert result.rows[0]["grpc"] == place.addresses[0]
+    bridge = f"http://{place.addresses[2]}"
+    assert [result.rows[0][key] for key in ("page", "workflows", "connections")] == [
+        f"{bridge}/",
+        f"{bridge}/api/workflows",
+        f"{bridge}/api/connections",
+    ]
     assert result.rows[-1]["type"] == "execution.complete"
 
 
@@ -92,7 +100,7 @@ async def test_after_a_kill_of_everything_it_goes_on_with_the_same_run(place: Pl
     """Killing `up` alone ends the services too, and frees their ports and the data directory."""
     file = flow(place.cwd, "long", {"id": "wait", "type": "delay", "data": {"seconds": 3600}})
     async with place.up("--run", file) as process:
-        seen = await read_until(process, "running   wait")
+        seen = await read_until(process, "running    wait")
         services = list(services_of(process).values())
         os.kill(process.pid, signal.SIGKILL)
         await finish(process)
@@ -100,12 +108,12 @@ async def test_after_a_kill_of_everything_it_goes_on_with_the_same_run(place: Pl
     began = re.search(r"started +run (\S+)", seen)
     assert began is not None
     async with place.up("--run", file, "--once") as process:
-        seen = await read_until(process, "long is running: 0 of 1 nodes succeeded, 1 running")
+        seen = await read_until(process, "long is running: 0 of 1 node succeeded, 1 running")
         assert f"Joined the active run {began[1]} of long." in seen
         assert (await weftline("stop", "long", executor=place.addresses[0])).code == 0
         result = await finish(process)
         assert result.code == 7
-        assert f"stopped   run {began[1]}" in result.out
+        assert f"stopped    run {began[1]}" in result.out
 
 
 async def test_a_port_in_use_is_named_with_its_option_before_anything_starts(place: Place) -> None:
@@ -134,12 +142,21 @@ async def test_a_directory_that_cannot_be_written_is_named_with_its_option(place
     assert "can't be written: Not a directory. Choose another with --data-dir." in result.err
 
 
-async def test_a_directory_that_another_executor_uses_is_named(place: Place) -> None:
+@pytest.mark.parametrize("same_ports", [True, False])
+async def test_a_weftline_that_runs_on_the_directory_is_recognised_before_its_ports(
+    place: Place, same_ports: bool
+) -> None:
     async with place.up() as first:
         await read_until(first, SERVING)
-        result = await free_place(place.cwd).run()
-        assert result.code == 1
-        assert f"The data directory {place.cwd / '.weftline'} is in use by another executor." in result.err
+        second = place if same_ports else free_place(place.cwd)
+        result = await second.run("--json")
+        assert (result.code, result.out) == (1, "")
+        assert json.loads(result.err)["error"] == {
+            "code": "data_dir_in_use",
+            "message": f"A Weftline is already running on the data directory {place.cwd / '.weftline'}. "
+            "Use it, end it, or choose another directory with --data-dir.",
+            "tail": [],
+        }
 
 
 async def test_a_service_that_cannot_start_is_quoted(place: Place) -> None:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weftline_cli.address import Address
 from weftline_cli.errors import UsageError
 from weftline_cli.stack.logs import MAX_LINE_BYTES, LineCutter, is_serious
-from weftline_cli.stack.plan import Address, StackPlan, unusable_listener
+from weftline_cli.stack.plan import StackPlan, unusable_listener
 
 PLAN = StackPlan(
     data_dir=Path("/data"),
@@ -70,6 +71,7 @@ def test_an_address_that_cannot_be_listened_on_is_named_with_its_option(host: st
     problem = unusable_listener(replace(PLAN, executor=free, executor_metrics=Address(host, 1002)))
     assert problem is not None
     assert words in str(problem)
+    assert problem.code == "address_unusable"
     assert "--executor-metrics" in str(problem)
 
 

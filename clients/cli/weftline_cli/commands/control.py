@@ -1,4 +1,4 @@
-"""`weftline pause`, `resume` and `stop`: commands to the active run of a workflow."""
+"""`weftline pause`, `resume`, `stop` and `retry`: commands to the newest run of a workflow."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -30,7 +30,10 @@ _reason = click.option("--reason", default="", help="Why, in your words; it is k
 @common
 @pass_output
 def pause(output: Output, workflow_id: str, mode: str, reason: str) -> None:
-    """Let no further node of the workflow ID start; running nodes finish (drain)."""
+    """Let no further node of the workflow ID start.
+
+    Running nodes finish (drain), or are cancelled and start again on resume (immediate).
+    """
     _command(output, lambda client: client.pause(workflow_id, PAUSE_MODES[mode], reason))
 
 
@@ -69,6 +72,18 @@ def stop(output: Output, workflow_id: str, mode: str, grace: float | None, reaso
         raise click.UsageError("--grace goes with --mode graceful only.")
     grace_ms = None if grace is None else round(grace * 1000)
     _command(output, lambda client: client.stop(workflow_id, STOP_MODES[mode], reason, grace_ms))
+
+
+@click.command(short_help="Run again what failed in a workflow.")
+@click.argument("workflow_id", metavar="ID")
+@common
+@pass_output
+def retry(output: Output, workflow_id: str) -> None:
+    """Run the failed and cancelled nodes of the workflow ID again, and what they cut off.
+
+    The newest run goes on under its id, once it has failed or was stopped; what succeeded stays.
+    """
+    _command(output, lambda client: client.retry(workflow_id))
 
 
 def _command(output: Output, call: Callable[[ExecutorClient], Awaitable[ws.CommandResult]]) -> None:

@@ -7,6 +7,7 @@ import click
 from rich.text import Text
 
 from weftline_cli import runtime, text
+from weftline_cli.address import Address
 from weftline_cli.client import ExecutorClient
 from weftline_cli.commands.run import watch_started
 from weftline_cli.definition import Definition, load, workflow_id_of
@@ -14,7 +15,7 @@ from weftline_cli.errors import InterruptedCommandError, UsageError
 from weftline_cli.follow import ReconnectPolicy
 from weftline_cli.options import Output, common, pass_output
 from weftline_cli.outcome import Outcome
-from weftline_cli.stack.plan import Address, StackPlan
+from weftline_cli.stack.plan import StackPlan
 
 PATIENCE_S: Final = 60.0
 
@@ -114,8 +115,9 @@ def _announce(output: Output, plan: StackPlan) -> None:
     bridge, executor = plan.bridge.dial, plan.executor.dial
     places = {
         "websocket": f"ws://{bridge}",
-        "console": f"http://{bridge}/",
-        "api": f"http://{bridge}/api/",
+        "page": f"http://{bridge}/",
+        "workflows": f"http://{bridge}/api/workflows",
+        "connections": f"http://{bridge}/api/connections",
         "grpc": str(executor),
         "executorMetrics": f"http://{plan.executor_metrics.dial}/metrics",
         "bridgeMetrics": f"http://{plan.bridge_metrics.dial}/metrics",

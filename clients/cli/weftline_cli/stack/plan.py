@@ -3,40 +3,12 @@
 import errno
 import os
 import socket
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
 
-from weftline_cli.errors import StackError, UsageError
-
-_LOOPBACKS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - this is where to dial, not to listen
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a service listens; `host` is without the brackets of IPv6."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str, option: str) -> Self:
-        """Read `HOST:PORT`; raises UsageError, naming `option`, when it is something else or the port is 0."""
-        host, _, port = text.rpartition(":")
-        bare = host.removeprefix("[").removesuffix("]")
-        if not bare or not port.isdecimal() or not 1 <= int(port) <= 65535:
-            raise UsageError(f"{option} takes HOST:PORT with a port from 1 to 65535, not {text!r}.")
-        return cls(bare, int(port))
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def dial(self) -> "Address":
-        """Where to reach it from this machine: the loopback when it listens everywhere."""
-        return Address(_LOOPBACKS.get(self.host, self.host), self.port)
+from weftline_cli.address import Address
+from weftline_cli.errors import StackError
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,37 +51,23 @@ class StackPlan:
         yield "--bridge-metrics", self.bridge_metrics
 
 
-def prepare_data_dir(data_dir: Path) -> Path:
-    """Make the data directory with its `logs` and return the latter.
-
-    Raises StackError when it can't be made or written.
-    """
-    logs = data_dir / "logs"
-    try:
-        logs.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=data_dir):
-            pass
-    except OSError as error:
-        raise StackError(
-            f"The data directory {data_dir} can't be written: {error.strerror}. Choose another with --data-dir."
-        ) from error
-    return logs
-
-
 def unusable_listener(plan: StackPlan) -> StackError | None:
     """Return what is wrong with the first address that can't be listened on; None when all can."""
     used: dict[Address, str] = {}
     for option, address in plan.listeners():
         if address in used:
-            return StackError(f"{used[address]} and {option} are both {address}. Choose another for one of them.")
+            message = f"{used[address]} and {option} are both {address}. Choose another for one of them."
+            return StackError("address_used_twice", message)
         used[address] = option
         problem = _problem_with(address)
         if problem:
-            return StackError(f"{address} {problem}. Choose another with {option} HOST:PORT.")
+            code, words = problem
+            return StackError(code, f"{address} {words}. Choose another with {option} HOST:PORT.")
     return None
 
 
-def _problem_with(address: Address) -> str:
+def _problem_with(address: Address) -> tuple[str, str] | None:
+    """Return the code of what keeps a service from listening there, and words about it; None when nothing does."""
     try:
         family, kind, protocol, _, target = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -119,9 +77,9 @@ def _problem_with(address: Address) -> str:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(target)
     except socket.gaierror:
-        return "names no host that is known"
+        return "address_unusable", "names no host that is known"
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return "is in use by another process"
-        return f"can't be listened on: {error.strerror}"
-    return ""
+            return "port_in_use", "is in use by another process"
+        return "address_unusable", f"can't be listened on: {error.strerror}"
+    return None

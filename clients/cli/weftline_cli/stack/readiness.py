@@ -8,7 +8,7 @@ from typing import Final
 import grpc
 from grpc_health.v1 import health_pb2
 
-from weftline_cli.stack.plan import Address
+from weftline_cli.address import Address
 
 CHECK: Final = "/grpc.health.v1.Health/Check"
 TRY_S: Final = 2.0

@@ -9,7 +9,8 @@ from typing import Any, Final, Self, TypeVar
 
 from weftline_cli.errors import StackError
 from weftline_cli.stack.child import Child
-from weftline_cli.stack.plan import StackPlan, prepare_data_dir, unusable_listener
+from weftline_cli.stack.data_dir import in_use, is_in_use, prepare_data_dir
+from weftline_cli.stack.plan import StackPlan, unusable_listener
 from weftline_cli.stack.readiness import bridge_ready, executor_ready, until
 
 READY_S: Final = 30.0
@@ -90,16 +91,22 @@ class Stack:
                 await until(lambda: bridge_ready(self._plan.bridge.dial))
         except TimeoutError:
             late = next(child for child in self._children if child.name == waiting)
-            raise StackError(f"The {waiting} was not ready within {READY_S:.0f} s.", late.tail) from None
+            message = f"The {waiting} was not ready within {READY_S:.0f} s."
+            raise StackError("service_not_ready", message, late.tail) from None
 
     async def _until_free(self) -> None:
-        """Wait a moment for services that were killed just now to let go of their addresses."""
+        """Wait a moment for services that were killed just now to let go of their data directory and addresses."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + FREE_S
-        while (error := unusable_listener(self._plan)) is not None:
+        while (error := self._obstacle()) is not None:
             if loop.time() > deadline:
                 raise error
             await asyncio.sleep(0.05)
+
+    def _obstacle(self) -> StackError | None:
+        # A Weftline that runs here holds the addresses too, and says more than they do.
+        data_dir = self._plan.data_dir
+        return in_use(data_dir) if is_in_use(data_dir) else unusable_listener(self._plan)
 
     async def _stop(self) -> None:
         try:
@@ -112,17 +119,16 @@ class Stack:
 
     def _died(self, child: Child, code: int) -> StackError:
         if child.name == "executor" and any(sign in line for line in child.tail for sign in _LOCKED):
-            return StackError(
-                f"The data directory {self._plan.data_dir} is in use by another executor. "
-                "End that one, or choose another directory with --data-dir."
-            )
+            return in_use(self._plan.data_dir)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return StackError(f"The {child.name} ended with {how}; its log is {child.log_file}.", child.tail)
+        message = f"The {child.name} ended with {how}; its log is {child.log_file}."
+        return StackError("service_ended", message, child.tail)
 
 
 def _require_services() -> None:
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise StackError(
-            f"The services are not installed ({', '.join(missing)} missing): install weftline[executor,bridge]."
+            "services_not_installed",
+            f"The services are not installed ({', '.join(missing)} missing): install weftline[executor,bridge].",
         )
