@@ -8,6 +8,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from weftline_cli import text
 from weftline_cli.errors import (
     BadArgumentError,
     CliError,
@@ -75,14 +76,14 @@ def read_failure(error: grpc.aio.AioRpcError) -> RpcFailure:
 def translate(failure: RpcFailure, address: str) -> CliError:
     """Return the error that a failed call to the executor at `address` amounts to."""
     if failure.status in _UNAVAILABLE:
-        return UnavailableError(address, failure.message)
+        return UnavailableError(address, text.with_full_stop(failure.message))
     if failure.status in _REFUSED:
-        return RefusedError(failure.message, failure.reason)
+        return RefusedError(text.sentence(failure.message), failure.reason)
     if failure.status in _ARGUMENT:
         return BadArgumentError(failure.message, [(each.path, each.message) for each in failure.violations])
     if failure.status is grpc.StatusCode.NOT_FOUND:
-        return NotFoundError(failure.message)
-    return ExecutorFaultError(failure.status.name, failure.message)
+        return NotFoundError(text.sentence(failure.message))
+    return ExecutorFaultError(failure.status.name, text.sentence(failure.message))
 
 
 def _details(error: grpc.aio.AioRpcError) -> Iterator[Any]:

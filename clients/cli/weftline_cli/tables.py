@@ -9,7 +9,7 @@ from rich.text import Text
 from weftline.v1 import events_pb2 as ev
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli import text
-from weftline_cli.screens.lines import node_name, waiting_reason
+from weftline_cli.screens.lines import advice, node_name, node_word, waiting_reason
 from weftline_cli.screens.summary import counts, summary_lines
 from weftline_cli.view import FINAL_STATES, NodeView, RunView
 
@@ -37,15 +37,21 @@ def run_lines(view: RunView, now_ms: int) -> Iterator[Text]:
         yield from summary_lines(view)
     else:
         word = text.run_state(view.state)
-        progress = "" if view.progress is None else f" {view.progress:.0%},"
+        unknown = view.progress is None or view.finishing(now_ms)
+        progress = "" if unknown else f" {view.progress:.0%},"
         yield Text.assemble(
             (word, f"bold {text.STYLES.get(word, '')}"), f"  {view.workflow_id}:{progress} {counts(view)}"
         )
         remaining = view.remaining_ms(now_ms)
-        if remaining is not None:
+        if view.finishing(now_ms):
+            yield Text("finishing")
+        elif remaining is not None:
             yield Text(f"about {text.duration(remaining)} to go")
         if view.reason:
             yield Text(f"waits: {text.one_line(view.reason).replace('_', ' ')}", "yellow")
+            advised = advice(view.reason, view.workflow_id)
+            if advised:
+                yield Text(advised, "yellow")
     by = f" by {text.one_line(view.by)}" if view.by else ""
     yield Text(f"run {view.run_id}, started {text.moment(view.started_ms)}{by}", "dim")
 
@@ -86,10 +92,10 @@ def _node_row(node: NodeView, view: RunView) -> tuple[str | Text, ...]:
     return (
         Text(node_name(node.node_id, view)),
         text.one_line(node.type, 60),
-        _state(text.node_status(node.status)).append(progress),
+        _state(node_word(node.status, node.error_code)).append(progress),
         str(node.attempt) if node.attempt else "",
         "" if node.duration_ms is None else text.duration(node.duration_ms),
-        Text(waiting_reason(node)),
+        Text("" if node.cancelled else waiting_reason(node)),
     )
 
 

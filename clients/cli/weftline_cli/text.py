@@ -39,6 +39,7 @@ STYLES: Final = {
     "stopped": "magenta",
     "error": "red",
     "skipped": "dim",
+    "cancelled": "magenta",
     "debug": "dim",
     "info": "",
     "warn": "yellow",
@@ -72,6 +73,23 @@ def duration(milliseconds: float) -> str:
     if minutes < 60:
         return f"{minutes} m {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} m"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things: `1 node`, `2 nodes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def sentence(words: str) -> str:
+    """Return words that others wrote as a sentence: with a full stop, and a capital if they begin with a plain word."""
+    first = words.partition(" ")[0]
+    begun = words[:1].upper() + words[1:] if first.isalpha() else words
+    return with_full_stop(begun)
+
+
+def with_full_stop(words: str) -> str:
+    """Return words that others wrote, ended as a sentence is."""
+    return words if words.endswith((".", "!", "?", "…")) else f"{words}."
 
 
 def moment(milliseconds: int) -> str:

@@ -10,6 +10,12 @@ from weftline.v1 import events_pb2 as ev
 from weftline.v1 import workflow_service_pb2 as ws
 
 FINAL_STATES: Final = frozenset({ev.RUN_STATE_SUCCESS, ev.RUN_STATE_STOPPED, ev.RUN_STATE_ERROR})
+CANCELLED: Final = "cancelled"
+"""The error code of a node that did not fail, but was cancelled by a stop."""
+
+NEARLY_WHOLE: Final = 0.995
+"""Progress that reads as 100 %."""
+
 FINISHED: Final = (ev.NODE_STATUS_SUCCESS, ev.NODE_STATUS_ERROR, ev.NODE_STATUS_SKIPPED)
 
 
@@ -31,6 +37,11 @@ class NodeView:
     error: str = ""
     error_code: str = ""
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether a stop ended it, rather than a failure."""
+        return self.status == ev.NODE_STATUS_ERROR and self.error_code == CANCELLED
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -45,7 +56,8 @@ class Failure:
 class RunView:
     """The newest run of one workflow, as far as it was told.
 
-    `total` counts the nodes of the run, 0 while it is unknown; times are milliseconds since the Unix epoch, on the
+    `total` counts the nodes of the run, 0 while it is unknown, and `cancelled` those among its failed ones that a stop
+    ended; times are milliseconds since the Unix epoch, on the
     executor's clock.
     """
 
@@ -60,6 +72,7 @@ class RunView:
     nodes: dict[str, NodeView] = field(default_factory=dict)
     running: dict[str, NodeView] = field(default_factory=dict)
     counts: Counter[ev.NodeStatus.ValueType] = field(default_factory=Counter)
+    cancelled: int = 0
     outputs_json: str = ""
     failure: Failure | None = None
     _reported: float | None = None
@@ -90,6 +103,12 @@ class RunView:
         if self._remaining_ms is None or self.state != ev.RUN_STATE_RUNNING:
             return None
         return max(0, self._remaining_ms - max(0, now_ms - self._remaining_at_ms))
+
+    def finishing(self, now_ms: int) -> bool:
+        """Whether the run should be over by its progress or its estimate, and is not."""
+        if self.state != ev.RUN_STATE_RUNNING:
+            return False
+        return (self.progress or 0.0) >= NEARLY_WHOLE or self.remaining_ms(now_ms) == 0
 
     def elapsed_ms(self, now_ms: int) -> int:
         """Return how long the run has lasted at `now_ms`, in milliseconds; as a whole once it ended."""
@@ -142,6 +161,8 @@ class RunView:
         elif kind in ("workflow_pause", "workflow_resume", "workflow_stop"):
             change = getattr(event, kind)
             self.state, self.reason = change.state, change.reason
+            if kind == "workflow_resume":
+                self._begin_again()
 
     def _begin(self, workflow_id: str, run_id: str, definition_json: str, started_ms: int) -> None:
         self.workflow_id, self.run_id, self.started_ms = workflow_id, run_id, started_ms
@@ -150,7 +171,12 @@ class RunView:
         self.nodes = {node.node_id: node for node in _canvas_nodes(definition_json)}
         self.running = {}
         self.counts = Counter()
-        self.total = 0
+        self.total = self.cancelled = 0
+
+    def _begin_again(self) -> None:
+        # A run that had ended is resumed by a retry.
+        self.ended_ms = self.failure = None
+        self.outputs_json = ""
 
     def _node(self, event: ev.Event) -> None:
         transition = event.node
@@ -168,8 +194,10 @@ class RunView:
             node = self.nodes[node_id] = NodeView(node_id, node_id)
         self.counts[node.status] -= 1
         self.counts[transition.status] += 1
+        self.cancelled -= node.cancelled
         node.status, node.attempt = transition.status, transition.attempt
         node.reason, node.error, node.error_code = transition.reason, transition.error, transition.error_code
+        self.cancelled += node.cancelled
         node.duration_ms = transition.duration_ms if transition.HasField("duration_ms") else None
         node.progress = transition.progress if transition.HasField("progress") else None
         self.running.pop(node_id, None)

@@ -19,13 +19,15 @@ class Ending:
     """When a watch is over.
 
     With `run_id` when that run ended, or was found to be replaced by a newer one; with `any_run` when a run ended, or
-    has ended already; otherwise never. `must_exist` is the id of a workflow that must have a run, empty for none;
-    `known` is how the newest run is known to have ended when only the past is watched.
+    has ended already; otherwise never. Ends up to the seq `past` are those of earlier generations and do not count.
+    `must_exist` is the id of a workflow that must have a run, empty for none; `known` is how the newest run is known to
+    have ended when only the past is watched.
     """
 
     run_id: str = ""
     any_run: bool = False
     must_exist: str = ""
+    past: int = 0
     known: ev.RunState.ValueType = ev.RUN_STATE_UNSPECIFIED
 
 
@@ -122,7 +124,7 @@ class RunWatch:
         for event in item.events:
             self.view.apply(event, self._clock_ms())
             self._screen.event(event, self.view)
-            if event.WhichOneof("payload") in ("complete", "error"):
+            if event.WhichOneof("payload") in ("complete", "error") and event.seq > self._ending.past:
                 outcome = self._ended()
                 if outcome is not None:
                     return outcome

@@ -183,11 +183,11 @@ async def test_a_refusal_says_why_with_code_5(executor: FakeExecutor, flow: str)
     executor.refusal = refused(grpc.StatusCode.ALREADY_EXISTS, "workflow 'demo' has an active run", "run_active")
     result = await weftline("run", flow, executor=executor.address)
     assert result.code == 5
-    assert "error: workflow 'demo' has an active run" in result.err
+    assert "error: Workflow 'demo' has an active run." in result.err
     as_json = await weftline("run", flow, "--json", executor=executor.address)
     assert json.loads(as_json.err)["error"] == {
         "code": "refused",
-        "message": "workflow 'demo' has an active run",
+        "message": "Workflow 'demo' has an active run.",
         "reason": "run_active",
     }
 

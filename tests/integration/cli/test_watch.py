@@ -17,7 +17,7 @@ async def test_it_begins_with_the_whole_state_and_goes_on_until_interrupted(exec
     executor.state = make.snapshot(4, statuses={"a": ev.NODE_STATUS_SUCCESS, "b": ev.NODE_STATUS_RUNNING})
     executor.log = [make.node(5, "b", ev.NODE_STATUS_SUCCESS), make.completed(6)]
     process = await start("watch", "demo", executor=executor.address)
-    seen = await read_until(process, "success   run")
+    seen = await read_until(process, "success    run")
     assert "demo is running: 1 of 2 nodes succeeded, 1 running" in seen
     process.send_signal(signal.SIGINT)
     result = await finish(process)
@@ -56,6 +56,17 @@ async def test_an_earlier_run_in_the_past_does_not_end_the_watch_of_an_active_on
     executor.log = [*PAST, make.completed(3), make.started(4, "a", run=make.NEWER_RUN), newest_end]
     result = await weftline("watch", "demo", "--from", "start", "--until-end", "--json", executor=executor.address)
     assert result.code == 7
+    assert [row["seq"] for row in result.rows if "seq" in row] == [1, 2, 3, 4, 5]
+
+
+async def test_the_end_of_an_earlier_generation_does_not_end_the_watch_of_a_run_that_is_tried_again(
+    executor: FakeExecutor,
+) -> None:
+    executor.state = make.snapshot(4, statuses={"a": ev.NODE_STATUS_RUNNING})
+    again = make.event(4, workflow_resume=ev.RunStateChange(state=ev.RUN_STATE_RUNNING, mode="retry"))
+    executor.log = [*PAST, make.failed(3, "a"), again, make.completed(5)]
+    result = await weftline("watch", "demo", "--from", "start", "--until-end", "--json", executor=executor.address)
+    assert result.code == 0
     assert [row["seq"] for row in result.rows if "seq" in row] == [1, 2, 3, 4, 5]
 
 

@@ -2,14 +2,16 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from tests.unit.cli import events as make
 from weftline.v1 import events_pb2 as ev
-from weftline_cli.screens.lines import line, line_of_any
+from weftline_cli.screens.lines import advice_on, line, line_of_any
 from weftline_cli.screens.live import MAX_RUNNING, drawing
 from weftline_cli.screens.plain import PlainScreen
 from weftline_cli.screens.summary import MAX_FAILED_NODES, summary_lines
+from weftline_cli.tables import run_lines
 from weftline_cli.view import RunView
 
 NOW = make.BEGAN_MS + 1000
@@ -38,13 +40,13 @@ def said(event: ev.Event, view: RunView) -> str:
 def test_an_error_names_the_node_its_attempt_the_sentence_and_the_code() -> None:
     view = viewed(make.started(1, "fetch"))
     error = make.node(2, "fetch", ev.NODE_STATUS_ERROR, after_ms=340, attempt=2, error="no\nroute", error_code="x")
-    assert said(error, view) == "   +340 ms  error     FETCH (fetch)  attempt 2  no route [x]"
+    assert said(error, view) == "   +340 ms  error      FETCH (fetch)  attempt 2  no route [x]"
 
 
 def test_a_command_names_who_gave_it_and_why() -> None:
     change = ev.RunStateChange(state=ev.RUN_STATE_PAUSING, by="ada", reason="lunch", in_flight=["a", "b"])
     assert said(make.event(2, workflow_pause=change), viewed(make.started(1, "a"))).endswith(
-        "pausing   run  by ada: lunch, 2 nodes in flight"
+        "pausing    run  by ada: lunch, 2 nodes in flight"
     )
 
 
@@ -76,7 +78,7 @@ def test_the_drawing_stays_small_whatever_runs() -> None:
     names = [f"n{at}" for at in range(100)]
     running = [make.node(at, name, ev.NODE_STATUS_RUNNING) for at, name in enumerate(names, 2)]
     drawn = rendered(viewed(make.started(1, *names), *running))
-    assert f"… and {100 - MAX_RUNNING} more nodes run" in drawn
+    assert f"… and {100 - MAX_RUNNING} more running nodes" in drawn
     assert len(drawn.splitlines()) == MAX_RUNNING + 3
 
 
@@ -91,15 +93,57 @@ def test_the_summary_names_tolerated_failures_up_to_a_limit() -> None:
     lines = [each.plain for each in summary_lines(viewed(make.started(1, *names), *bad, make.completed(17)))]
     assert lines[0] == "success  demo in 2.0 s: 0 of 15 nodes succeeded, 15 failed"
     assert lines[1] == "error  N0 (n0): no"
-    assert lines[-1] == f"… and {15 - MAX_FAILED_NODES} more nodes failed"
+    assert lines[-1] == f"… and {15 - MAX_FAILED_NODES} more failed nodes"
 
 
 def test_the_summary_names_the_node_at_fault_once() -> None:
     view = viewed(make.started(1, "a"), make.node(2, "a", ev.NODE_STATUS_ERROR, error="no"), make.failed(3, "a"))
     assert [each.plain for each in summary_lines(view)] == [
-        "error  demo in 2.0 s: 0 of 1 nodes succeeded, 1 failed",
+        "error  demo in 2.0 s: 0 of 1 node succeeded, 1 failed",
         "failed at node A (a): no route to host [node_failed]",
     ]
+
+
+def test_what_a_stop_cancelled_is_not_called_failed() -> None:
+    cancelled = make.node(2, "a", ev.NODE_STATUS_ERROR, error="cancelled: the run was stopped", error_code="cancelled")
+    view = viewed(make.started(1, "a", "b"), cancelled, make.node(3, "b", ev.NODE_STATUS_ERROR, error="no"))
+    assert said(cancelled, view).endswith("cancelled  A (a)")
+    view.apply(make.completed(4, status=ev.RUN_STATE_STOPPED), NOW)
+    assert [each.plain for each in summary_lines(view)] == [
+        "stopped  demo in 2.0 s: 0 of 2 nodes succeeded, 1 failed, 1 cancelled",
+        "error  B (b): no",
+    ]
+    view.apply(make.node(5, "a", ev.NODE_STATUS_RUNNING, attempt=2), NOW)
+    assert view.cancelled == 0
+
+
+@pytest.mark.parametrize("reason", ["unknown_outcome", "node_failed"])
+def test_a_pause_by_the_executor_comes_with_what_to_do(reason: str) -> None:
+    out = io.StringIO()
+    screen = PlainScreen(Console(file=out, width=200), Console(file=io.StringIO()))
+    paused = make.event(2, workflow_pause=ev.RunStateChange(state=ev.RUN_STATE_PAUSED, by="weftline", reason=reason))
+    screen.event(paused, viewed(make.started(1, "a"), paused))
+    assert out.getvalue().endswith("weftline resume demo tries it again; weftline stop demo ends the run.\n")
+
+
+def test_a_pause_by_a_person_needs_no_advice() -> None:
+    paused = make.event(2, workflow_pause=ev.RunStateChange(state=ev.RUN_STATE_PAUSED, by="ada", reason="lunch"))
+    assert advice_on(paused) == ""
+
+
+def test_the_context_of_a_log_line_follows_it_as_compact_json() -> None:
+    logged = make.event(2, log=ev.Log(message="said it", context_json='{"times": 2, "to": ["é"]}'))
+    assert said(logged, viewed(make.started(1, "a"))).endswith('said it  {"times":2,"to":["é"]}')
+
+
+@pytest.mark.parametrize(("progress", "remaining_ms"), [(0.999, 400), (0.9, 0)])
+def test_a_run_that_should_be_over_is_said_to_finish(progress: float, remaining_ms: int) -> None:
+    view = viewed(make.started(1, "a"), make.run_progress(progress, total=1, remaining_ms=remaining_ms))
+    drawn = rendered(view)
+    assert "1.0 s, finishing" in drawn
+    assert "%" not in drawn
+    assert "ETA" not in drawn
+    assert [each.plain for each in run_lines(view, NOW)][:2] == ["running  demo: 0 of 1 node succeeded", "finishing"]
 
 
 def test_lines_tell_progress_once_for_each_tenth() -> None:

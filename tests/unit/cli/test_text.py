@@ -56,3 +56,19 @@ def test_json_that_is_none_after_all_is_shown_as_it_is() -> None:
     assert text.decode_json("") is None
     assert text.decode_json('{"a": 1}') == {"a": 1}
     assert text.decode_json("{oops") == "{oops"
+
+
+@pytest.mark.parametrize(
+    ("words", "whole"),
+    [
+        ("no run is known", "No run is known."),
+        ("Done!", "Done!"),
+        ("workflow_id: too long", "workflow_id: too long."),
+    ],
+)
+def test_words_of_others_become_a_sentence_and_names_stay_as_they_are(words: str, whole: str) -> None:
+    assert text.sentence(words) == whole
+
+
+def test_one_thing_is_not_counted_as_several() -> None:
+    assert [text.count(number, "node") for number in (0, 1, 2)] == ["0 nodes", "1 node", "2 nodes"]

@@ -123,6 +123,13 @@ def test_a_new_run_of_the_workflow_replaces_the_old_one_entirely() -> None:
     assert view.finished == 0
 
 
+def test_a_run_that_is_tried_again_has_not_failed_any_more() -> None:
+    view = folded(make.started(1, "a"), make.node(2, "a", ev.NODE_STATUS_ERROR), make.failed(3, "a"))
+    again = ev.RunStateChange(state=ev.RUN_STATE_RUNNING, by="ada", mode="retry")
+    view.apply(make.event(4, workflow_resume=again), NOW)
+    assert (view.final, view.failure, view.ended_ms) == (False, None, None)
+
+
 def test_late_events_of_another_run_change_nothing() -> None:
     view = folded(
         make.started(1, "a", run=make.NEWER_RUN), make.node(2, "a", ev.NODE_STATUS_ERROR), make.failed(3, "a")

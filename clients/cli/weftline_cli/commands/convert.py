@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from weftline_cli import text
 from weftline_cli.definition import read_file
 from weftline_cli.errors import UsageError
 from weftline_cli.options import Output, common, pass_output
@@ -39,18 +40,18 @@ def convert(output: Output, file: str, kind: str, time_scale: float, out: str | 
     raw, source = read_file(file)
     workflow = to_workflow(read_instance(raw, source), source, time_scale)
     if output.as_json:
-        text = json.dumps(workflow, ensure_ascii=False, separators=(",", ":"))
+        body = json.dumps(workflow, ensure_ascii=False, separators=(",", ":"))
     else:
-        text = json.dumps(workflow, ensure_ascii=False, indent=1)
+        body = json.dumps(workflow, ensure_ascii=False, indent=1)
     if out is None:
-        print(text)
+        print(body)
         return
     try:
-        Path(out).write_text(f"{text}\n", encoding="utf-8")
+        Path(out).write_text(f"{body}\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{out} can't be written: {error.strerror}.") from error
     size = {"nodes": len(workflow["nodes"]), "edges": len(workflow["edges"])}
     if output.as_json:
         output.row({"out": out, **size})
     else:
-        output.say(f"Wrote {out}: {size['nodes']} nodes, {size['edges']} edges.")
+        output.say(f"Wrote {out}: {text.count(size['nodes'], 'node')}, {text.count(size['edges'], 'edge')}.")

@@ -76,7 +76,7 @@ def get(output: Output, workflow_id: str, every: bool) -> None:
     if table.row_count:
         output.say("", table)
     if left_out:
-        output.say(Text(f"{left_out} more nodes; list them with --nodes", "dim"))
+        output.say(Text(f"{text.count(left_out, 'more node')}; list all with --nodes", "dim"))
 
 
 @click.command(short_help="Say all that is wrong with a workflow.")
@@ -96,7 +96,8 @@ def validate(context: click.Context, output: Output, file: str) -> None:
     if output.as_json:
         output.row({"valid": True, "faults": [], "totalNodes": totals.total_nodes, "totalEdges": totals.total_edges})
     else:
-        output.say(f"{file} is valid: {totals.total_nodes} nodes, {totals.total_edges} edges.")
+        size = f"{text.count(totals.total_nodes, 'node')}, {text.count(totals.total_edges, 'edge')}"
+        output.say(f"{file} is valid: {size}.")
 
 
 async def _validate(executor: str, definition: Definition) -> ws.ValidateWorkflowResponse:

@@ -122,4 +122,4 @@ async def _from_seq(client: ExecutorClient, plan: WatchPlan, seq: int, until_end
     )
     if not until_end:
         return cursor, Ending()
-    return cursor, Ending(known=newest.state) if ended else Ending(run_id=newest.run_id)
+    return cursor, Ending(known=newest.state) if ended else Ending(run_id=newest.run_id, past=newest.seq)

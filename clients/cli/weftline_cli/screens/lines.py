@@ -7,9 +7,14 @@ from rich.text import Text
 
 from weftline.v1 import events_pb2 as ev
 from weftline_cli import text
-from weftline_cli.view import Failure, NodeView, RunView
+from weftline_cli.messages import encode
+from weftline_cli.view import CANCELLED, Failure, NodeView, RunView
 
-_WORD_WIDTH: Final = 8
+_WORD_WIDTH: Final = 9
+_PAUSES: Final = {
+    "unknown_outcome": "A node that must not run twice was running when the executor died.",
+    "node_failed": "A node failed whose policy says to wait for a person then.",
+}
 
 
 def line(event: ev.Event, view: RunView) -> Text | None:
@@ -50,6 +55,21 @@ def waiting_reason(node: NodeView) -> str:
     return node.reason.replace("_", " ")
 
 
+def advice(reason: str, workflow_id: str) -> str:
+    """Return what to do about a run that the executor paused for this reason; empty when it was paused by a person."""
+    what = _PAUSES.get(reason, "")
+    if not what:
+        return ""
+    return f"{what} weftline resume {workflow_id} tries it again; weftline stop {workflow_id} ends the run."
+
+
+def advice_on(event: ev.Event) -> str:
+    """Return what to do about the pause that an event tells of; empty when it tells of none that needs a person."""
+    if event.WhichOneof("payload") != "workflow_pause" or event.workflow_pause.state != ev.RUN_STATE_PAUSED:
+        return ""
+    return advice(event.workflow_pause.reason, event.workflow_id)
+
+
 def _say(event: ev.Event, view: RunView) -> Text | None:
     match event.WhichOneof("payload"):
         case "node":
@@ -72,15 +92,21 @@ def _say(event: ev.Event, view: RunView) -> Text | None:
 
 def _start(run_id: str, start: ev.WorkflowStart) -> Text:
     by = f" by {text.one_line(start.by)}" if start.by else ""
-    return _said("started", "bold", f"run {run_id}", f"{start.total_nodes} nodes{by}")
+    return _said("started", "bold", f"run {run_id}", f"{text.count(start.total_nodes, 'node')}{by}")
 
 
 def _said(word: str, style: str, subject: str, detail: str) -> Text:
     return Text.assemble((f"{word:<{_WORD_WIDTH}}", style), "  ", subject, ("  " + detail if detail else "", "dim"))
 
 
+def node_word(status: ev.NodeStatus.ValueType, error_code: str) -> str:
+    """Return the word for where a node is: that of its status, but `cancelled` for one that a stop ended."""
+    cancelled = status == ev.NODE_STATUS_ERROR and error_code == CANCELLED
+    return CANCELLED if cancelled else text.node_status(status)
+
+
 def _node(node: ev.NodeTransition, view: RunView) -> Text:
-    word = text.node_status(node.status)
+    word = node_word(node.status, node.error_code)
     details = [f"attempt {node.attempt}"] if node.attempt > 1 else []
     if node.HasField("duration_ms"):
         details.append(text.duration(node.duration_ms))
@@ -89,7 +115,7 @@ def _node(node: ev.NodeTransition, view: RunView) -> Text:
     if node.reason:
         details.append(node.reason.replace("_", " "))
     said = _said(word, text.STYLES.get(word, ""), node_name(node.node_id, view), ", ".join(details))
-    if node.error:
+    if node.error and word != CANCELLED:
         code = f" [{node.error_code}]" if node.error_code else ""
         said.append(f"  {text.one_line(node.error)}{code}", "red")
     return said
@@ -99,12 +125,20 @@ def _log(log: ev.Log, view: RunView) -> Text:
     level = text.log_level(log.level)
     who = node_name(log.node_id, view) if log.node_id else "run"
     said = Text.assemble((f"{level:<{_WORD_WIDTH}}", text.STYLES.get(level, "")), "  ", (who, "dim"), "  ")
-    return said.append(text.one_line(log.message, 2000))
+    said.append(text.one_line(log.message, 2000))
+    if log.context_json:
+        said.append(f"  {text.one_line(_compact(log.context_json), 2000)}", "dim")
+    return said
+
+
+def _compact(json_text: str) -> str:
+    value = text.decode_json(json_text)
+    return encode(value) if isinstance(value, dict) else json_text
 
 
 def _change(change: ev.RunStateChange) -> Text:
     word = text.run_state(change.state)
     by = f"by {text.one_line(change.by)}" if change.by else ""
     why = f": {text.one_line(change.reason)}" if change.reason else ""
-    in_flight = f", {len(change.in_flight)} nodes in flight" if change.in_flight else ""
+    in_flight = f", {text.count(len(change.in_flight), 'node')} in flight" if change.in_flight else ""
     return _said(word, text.STYLES.get(word, ""), "run", f"{by}{why}{in_flight}")

@@ -12,7 +12,7 @@ from rich.text import Text
 from weftline.v1 import events_pb2 as ev
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli import text
-from weftline_cli.screens.lines import line, node_name
+from weftline_cli.screens.lines import advice_on, line, node_name
 from weftline_cli.screens.summary import counts, summary_lines
 from weftline_cli.view import NodeView, RunView
 
@@ -48,6 +48,9 @@ class LiveScreen:
         said = None if quiet or kind in ("complete", "error") else line(event, view)
         if said is not None:
             self._console.print(said, soft_wrap=True)
+        advised = advice_on(event)
+        if advised:
+            self._console.print(Text(advised, "yellow"), soft_wrap=True)
 
     def notice(self, words: str) -> None:
         """Print a word about the watch itself above the drawing."""
@@ -73,7 +76,7 @@ def drawing(view: RunView, now_ms: int) -> RenderableType:
     if running:
         parts.append(_running_nodes(running[:MAX_RUNNING], view, now_ms))
     if len(running) > MAX_RUNNING:
-        parts.append(Text(f"  … and {len(running) - MAX_RUNNING} more nodes run", "dim"))
+        parts.append(Text(f"  … and {text.count(len(running) - MAX_RUNNING, 'more running node')}", "dim"))
     return Group(*parts)
 
 
@@ -85,7 +88,7 @@ def _run_bar(view: RunView, now_ms: int) -> Table:
         Text(view.workflow_id, "bold"),
         Text(word, text.STYLES.get(word, "")),
         ProgressBar(total=1.0, completed=progress or 0.0, width=BAR_WIDTH, pulse=progress is None),
-        Text("" if progress is None else f"{progress:4.0%}"),
+        Text("" if progress is None or view.finishing(now_ms) else f"{progress:4.0%}"),
         Text(_time(view, now_ms)),
     )
     outer = Table.grid()
@@ -96,6 +99,8 @@ def _run_bar(view: RunView, now_ms: int) -> Table:
 
 def _time(view: RunView, now_ms: int) -> str:
     elapsed = text.duration(view.elapsed_ms(now_ms))
+    if view.finishing(now_ms):
+        return f"{elapsed}, finishing"
     remaining = view.remaining_ms(now_ms)
     return elapsed if remaining is None else f"{elapsed}, ETA {text.duration(remaining)}"
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from weftline.v1 import events_pb2 as ev
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli import text
-from weftline_cli.screens.lines import line, line_of_any
+from weftline_cli.screens.lines import advice, advice_on, line, line_of_any
 from weftline_cli.screens.summary import counts, summary_lines
 from weftline_cli.view import RunView
 
@@ -40,6 +40,8 @@ class PlainScreen:
     def snapshot(self, snapshot: ws.WorkflowSnapshot, view: RunView) -> None:
         """Print where the run stands."""
         self._print(f"{snapshot.workflow_id} is {text.run_state(snapshot.state)}: {counts(view)}")
+        if view.state == ev.RUN_STATE_PAUSED:
+            self._advise(advice(view.reason, view.workflow_id))
         self._tenths = int(snapshot.progress.progress * 10 + ROUNDING)
 
     def event(self, event: ev.Event, view: RunView) -> None:
@@ -52,6 +54,7 @@ class PlainScreen:
         said = line_of_any(event) if self._all else line(event, view)
         if said is not None:
             self._print(said)
+        self._advise(advice_on(event))
 
     def notice(self, words: str) -> None:
         """Print a word about the watch itself where errors go."""
@@ -73,7 +76,13 @@ class PlainScreen:
         self._tenths = tenths
         known = event.progress.HasField("estimated_remaining_ms")
         to_go = f", about {text.duration(event.progress.estimated_remaining_ms)} to go" if known else ""
+        if known and event.progress.estimated_remaining_ms == 0:
+            to_go = ", finishing"
         self._print(f"{'':>10}  {reached:.0%} done, {counts(view)}{to_go}")
+
+    def _advise(self, words: str) -> None:
+        if words:
+            self._print(f"{'':>10}  {words}")
 
     def _print(self, said: object) -> None:
         self._console.print(said, soft_wrap=True, markup=False, highlight=False)

@@ -25,12 +25,14 @@ def summary_lines(view: RunView) -> Iterator[Text]:
     failed = [
         node
         for node in view.nodes.values()
-        if node.status == ev.NODE_STATUS_ERROR and not (view.failure and view.failure.node_id == node.node_id)
+        if node.status == ev.NODE_STATUS_ERROR
+        and not node.cancelled
+        and not (view.failure and view.failure.node_id == node.node_id)
     ]
     for node in failed[:MAX_FAILED_NODES]:
         yield Text.assemble(("error  ", "red"), node_name(node.node_id, view), ": ", waiting_reason(node))
     if len(failed) > MAX_FAILED_NODES:
-        yield Text(f"… and {len(failed) - MAX_FAILED_NODES} more nodes failed", "dim")
+        yield Text(f"… and {text.count(len(failed) - MAX_FAILED_NODES, 'more failed node')}", "dim")
     outputs = text.decode_json(view.outputs_json)
     if outputs:
         yield Text(f"outputs: {text.plain(json.dumps(outputs, ensure_ascii=False, indent=2))}")
@@ -38,9 +40,11 @@ def summary_lines(view: RunView) -> Iterator[Text]:
 
 def counts(view: RunView) -> str:
     """Return the counters of a run in words: `9 of 12 nodes succeeded, 1 failed, 2 skipped`."""
-    parts = [f"{view.counts[ev.NODE_STATUS_SUCCESS]} of {view.total} nodes succeeded"]
-    named = ((ev.NODE_STATUS_ERROR, "failed"), (ev.NODE_STATUS_SKIPPED, "skipped"), (ev.NODE_STATUS_RUNNING, "running"))
-    for status, word in named:
-        if view.counts[status]:
-            parts.append(f"{view.counts[status]} {word}")
-    return ", ".join(parts)
+    numbers = {
+        "failed": view.counts[ev.NODE_STATUS_ERROR] - view.cancelled,
+        "cancelled": view.cancelled,
+        "skipped": view.counts[ev.NODE_STATUS_SKIPPED],
+        "running": view.counts[ev.NODE_STATUS_RUNNING],
+    }
+    succeeded = f"{view.counts[ev.NODE_STATUS_SUCCESS]} of {text.count(view.total, 'node')} succeeded"
+    return ", ".join([succeeded, *(f"{number} {word}" for word, number in numbers.items() if number)])
