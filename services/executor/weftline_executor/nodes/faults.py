@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-FaultCode = Literal["missing_field", "wrong_type", "invalid_value", "unknown_key", "bad_expression"]
+FaultCode = Literal["missing_field", "wrong_type", "invalid_value", "unknown_key", "bad_expression", "bad_declaration"]
 
 Path = tuple[str | int, ...]
 

@@ -1,11 +1,13 @@
 """A node type: its name, its configuration, its handles, and the function behind it."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from weftline_executor.nodes.config import compile_config, find_faults, own_part
 from weftline_executor.nodes.declare import Declaration
+from weftline_executor.nodes.errors import clip
 from weftline_executor.nodes.expressions import is_template
 from weftline_executor.nodes.faults import ConfigFault, Reference, path_text
 from weftline_executor.nodes.prepared import PreparedCall
@@ -45,23 +47,38 @@ class NodeType:
     expects: Expects | None = None
 
     def expected_ms(self, data: Mapping[str, object]) -> float | None:
-        """Give how long the configuration says that a node takes, in milliseconds; None where it says nothing."""
-        if self.expects is not None:
-            return self.expects(data)
-        return INLINE_MS if self.isolation == "inline" else None
+        """Give how long the configuration says that a node takes, in milliseconds; None where it says nothing.
+
+        A type whose `expects` fails, or gives what is no time, says nothing.
+        """
+        if self.expects is None:
+            return INLINE_MS if self.isolation == "inline" else None
+        try:
+            expected = self.expects(data)
+            milliseconds = None if expected is None else float(expected)
+        except Exception:
+            # An author's code, which may stumble over data that is not valid, or over the text of an expression.
+            return None
+        return milliseconds if milliseconds is not None and 0.0 <= milliseconds < math.inf else None
 
     def handles(self, data: Mapping[str, object]) -> tuple[str, ...]:
         """Give the output handles of a node with this `data`; what `check` would refuse is passed over."""
-        if self.handle_names is None:
+        try:
+            named = self._named_handles(data)
+        except Exception:
             return self.outputs
-        return tuple(dict.fromkeys((*self.outputs, *self.handle_names(data).values())))
+        return tuple(dict.fromkeys((*self.outputs, *named.values())))
 
     def check(self, data: Mapping[str, object]) -> list[ConfigFault]:
         """Say all that is wrong with a node's `data`; values that come from expressions are checked when it runs."""
         config = own_part(data)
         compiled = compile_config(config, self.declaration.bare)
         faults = find_faults(self.name, self.declaration.model, config, compiled)
-        named = self.handle_names(data) if self.handle_names else {}
+        try:
+            named = self._named_handles(data)
+        except Exception as error:
+            # Where the data is at fault, that is why, and has been said.
+            return faults or [_cannot_name_handles(self.name, error)]
         for path, handle in named.items():
             if is_template(handle):
                 message = f"`{path}` names an output handle, so it cannot be an expression."
@@ -80,3 +97,17 @@ class NodeType:
     def prepare(self, data: Mapping[str, object]) -> PreparedCall:
         """Do once per node what each attempt would repeat; never raises: a bad `data` is raised by `bind`."""
         return PreparedCall(self.name, self.function, self.declaration, own_part(data))
+
+    def _named_handles(self, data: Mapping[str, object]) -> Mapping[str, str]:
+        """Give the output handles that the configuration names; raises whatever the author's code does."""
+        if self.handle_names is None:
+            return {}
+        named = self.handle_names(data)
+        if not isinstance(named, Mapping) or not all(isinstance(text, str) for pair in named.items() for text in pair):
+            raise TypeError("it does not give an object from paths to handles")
+        return named
+
+
+def _cannot_name_handles(type_name: str, error: Exception) -> ConfigFault:
+    message = f"{type_name} cannot name its output handles for this data: {type(error).__name__}: {clip(str(error))}."
+    return ConfigFault("", "bad_declaration", message)

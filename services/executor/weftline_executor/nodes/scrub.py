@@ -16,9 +16,9 @@ _WITHHELD = msgspec.json.encode(MASK)
 class SecretSession(Mapping[str, str]):
     """The secrets of one attempt: gives those of `source` and remembers the values, to take them out afterwards.
 
-    A value of at least `MIN_LENGTH` (4) characters is found as it is, without the space around it, as Python or JSON quotes
-    it, and as a URL holds it. What a node makes of it in other ways (a part, a hash, Base64) is not recognised. Names
-    may be read in any thread. Raises what `source` raises.
+    A value of at least `MIN_LENGTH` (4) characters is found as it is, without the space around it, as Python or JSON
+    quotes it, and as a URL holds it. What a node makes of it in other ways (a part, a hash, Base64) is not recognised.
+    Names may be read in any thread. Raises what `source` raises.
     """
 
     __slots__ = ("_forms", "_source")

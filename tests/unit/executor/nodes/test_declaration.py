@@ -216,3 +216,47 @@ def test_a_declaration_that_makes_no_sense_is_refused(
 def test_a_name_is_made_of_dotted_words(name: str) -> None:
     with pytest.raises(BadDeclaration, match="dotted words"):
         node(name)(plain)
+
+
+def _tenfold(data: Any) -> Any:
+    return data["n"] * 10
+
+
+def _named(data: Any) -> Any:
+    return {"n": data["n"]} if data["n"] != 7 else ["seven"]
+
+
+@node("test.hooks", isolation="inline", outputs=("done",), expects=_tenfold, handle_names=_named)
+def hooked(ctx: Context, n: object = 1) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"n": 3}, 30.0),
+        ({}, None),
+        ({"n": None}, None),
+        ({"n": "{{ 1 }}"}, None),
+        ({"n": -1}, None),
+        ({"n": 1e308}, None),
+        ({"n": float("nan")}, None),
+        ({"n": 10**400}, None),
+        ({"n": [1]}, None),
+    ],
+)
+def test_a_type_expects_nothing_where_its_author_s_code_gives_no_time(data: Any, expected: float | None) -> None:
+    assert hooked.node_type.expected_ms(data) == expected
+
+
+@pytest.mark.parametrize("data", [{}, {"n": 5}, {"n": 7}, {"n": None}])
+def test_handles_that_an_author_s_code_cannot_name_are_a_fault_and_the_declared_ones_stay(data: Any) -> None:
+    assert hooked.node_type.handles(data) == ("done",)
+    [fault] = hooked.node_type.check(data)
+    assert (fault.path, fault.code) == ("", "bad_declaration")
+    assert fault.message.startswith("test.hooks cannot name its output handles for this data: ")
+
+
+def test_a_fault_of_the_data_is_enough_where_an_author_s_code_stumbles_over_it() -> None:
+    assert [fault.code for fault in hooked.node_type.check({"m": 1})] == ["unknown_key"]
+    assert hooked.node_type.handles({"n": "left"}) == ("done", "left")
+    assert hooked.node_type.check({"n": "left"}) == []
