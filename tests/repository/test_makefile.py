@@ -45,6 +45,15 @@ def test_run_passes_once_on() -> None:
     assert "--once" not in make("--dry-run", "run").stdout
 
 
+def test_a_first_run_says_once_that_it_installs_and_a_second_one_does_not() -> None:
+    first = make("--dry-run", "--what-if=requirements/runtime.txt", "run").stdout
+    assert len(re.findall(r'^echo "Installing Weftline', first, re.MULTILINE)) == 1
+    assert (
+        "Installing"
+        not in make("--dry-run", "--assume-old=requirements/runtime.txt", "--assume-old=pyproject.toml", "run").stdout
+    )
+
+
 def find_python(folder: Path, **programs: str) -> subprocess.CompletedProcess[str]:
     """Runs scripts/find-python.sh where `programs` (by name, with `_` for `.`) are the only Pythons."""
     for name, body in programs.items():
