@@ -22,10 +22,11 @@ DEFINITION = {
 
 
 def client_of_the_readme(port: int) -> str:
-    """The README's JavaScript block, for a bridge on another port."""
+    """The README's JavaScript block, for a bridge on another port and the test's workflow."""
     source = next(block.content for block in blocks(ROOT / "README.md") if block.language == "javascript")
     assert "ws://localhost:8080" in source
-    return source.replace("ws://localhost:8080", f"ws://localhost:{port}")
+    assert 'connect("hello");' in source
+    return source.replace("ws://localhost:8080", f"ws://localhost:{port}").replace('"hello"', '"canvas"')
 
 
 async def start(stack: Stack, definition: object) -> int:
@@ -47,7 +48,6 @@ async def shows(page: Page, statuses: dict[str, str], past: int) -> None:
 async def test_the_client_of_the_readme_keeps_its_canvas_true_through_a_restart_of_the_bridge(tmp_path: Path) -> None:
     async with running_stack(tmp_path) as stack, browser_page("<!doctype html><title>canvas</title>") as page:
         await page.add_script_tag(content=client_of_the_readme(stack.bridge_port))
-        await page.evaluate("connect('canvas')")
         await page.wait_for_function("cursor !== undefined")
         seq = await start(stack, DEFINITION)
         await shows(page, {"a": "success", "b": "success", "c": "success"}, seq)
@@ -59,3 +59,4 @@ async def test_the_client_of_the_readme_keeps_its_canvas_true_through_a_restart_
         seq = await start(stack, failing)
         await stack.bridge.start()
         await shows(page, {"a": "error", "b": "skipped"}, seq)
+        assert await page.evaluate("nodes.has('c')") is False
