@@ -107,6 +107,15 @@ def fail_with_code(ctx: Context, code: str) -> None:
     raise NodeFailed("as agreed", code)
 
 
+@node("test.flaky")
+async def flaky(ctx: Context, marks: str, failures: int, retry_after: float = 0.0, retryable: bool = True) -> int:
+    """Leaves a mark and fails in its first `failures` attempts; then gives the attempt's number."""
+    _mark(ctx, marks)
+    if ctx.attempt <= failures:
+        raise NodeFailed("not yet", "flaky", {"attempt": ctx.attempt}, retryable=retryable, retry_after=retry_after)
+    return ctx.attempt
+
+
 @node("test.fail_later")
 async def fail_later(ctx: Context, gate: str) -> None:
     """Fails when the gate opens."""

@@ -322,6 +322,8 @@ class NodeTransition(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     HANDLE_FIELD_NUMBER: _builtins.int
+    HANDLED_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """The node."""
     status: Global___NodeStatus.ValueType
@@ -343,10 +345,18 @@ class NodeTransition(_message.Message):
     reason: _builtins.str
     """Why: on skipped one of `condition_false`, `branch_not_taken`,
     `upstream_skipped`, `upstream_failed`, `empty_map`, `disabled`,
-    `run_stopped`; on pending one of `concurrency`, `recovered`, `paused`.
+    `run_stopped`; on pending one of `concurrency`, `recovered`, `retry`,
+    `resumed`.
     """
     handle: _builtins.str
     """On success of a branching node, the output handle that fired."""
+    handled: _builtins.str
+    """On error how it was handled, by the node's policy: `retry` (a pending
+    follows), `fail_branch`, `default_value` (`data_json` is the value) or
+    `pause`; empty when it was not, and counts against the run.
+    """
+    due_ms: _builtins.int
+    """On pending for a retry: when, in milliseconds since the Unix epoch."""
     def __init__(
         self,
         *,
@@ -360,15 +370,21 @@ class NodeTransition(_message.Message):
         progress: _builtins.float | None = ...,
         reason: _builtins.str = ...,
         handle: _builtins.str = ...,
+        handled: _builtins.str = ...,
+        due_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_progress", b"_progress", "duration_ms", b"duration_ms", "progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms", "_duration_ms", b"_duration_ms", "_progress", b"_progress", "due_ms", b"due_ms", "duration_ms", b"duration_ms", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_progress", b"_progress", "attempt", b"attempt", "data_json", b"data_json", "duration_ms", b"duration_ms", "error", b"error", "error_code", b"error_code", "handle", b"handle", "node_id", b"node_id", "progress", b"progress", "reason", b"reason", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms", "_duration_ms", b"_duration_ms", "_progress", b"_progress", "attempt", b"attempt", "data_json", b"data_json", "due_ms", b"due_ms", "duration_ms", b"duration_ms", "error", b"error", "error_code", b"error_code", "handle", b"handle", "handled", b"handled", "node_id", b"node_id", "progress", b"progress", "reason", b"reason", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__due_ms: _TypeAlias = _typing.Literal["due_ms"]  # noqa: Y015
+    _WhichOneofArgType__due_ms: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms"]  # noqa: Y015
     _WhichOneofReturnType__duration_ms: _TypeAlias = _typing.Literal["duration_ms"]  # noqa: Y015
     _WhichOneofArgType__duration_ms: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms"]  # noqa: Y015
     _WhichOneofReturnType__progress: _TypeAlias = _typing.Literal["progress"]  # noqa: Y015
     _WhichOneofArgType__progress: _TypeAlias = _typing.Literal["_progress", b"_progress"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__due_ms) -> _WhichOneofReturnType__due_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__duration_ms) -> _WhichOneofReturnType__duration_ms | None: ...
     @_typing.overload

@@ -81,6 +81,8 @@ def _change(message: pb.RunStateChange, event: model.StateChange) -> None:
 def _pending(message: pb.Event, event: model.NodePending) -> None:
     node = message.node
     node.node_id, node.status, node.attempt, node.reason = event.node, _PENDING, event.attempt, event.reason
+    if event.due:
+        node.due_ms = event.due
 
 
 def _running(message: pb.Event, event: model.NodeRunning) -> None:
@@ -102,6 +104,7 @@ def _node_failed(message: pb.Event, event: model.NodeFailed) -> None:
     node = message.node
     node.node_id, node.status, node.attempt = event.node, _ERROR, event.attempt
     node.duration_ms, node.error, node.error_code = event.duration, event.error, event.code
+    node.handled = event.handled
     if event.details is not model.NO_JSON:
         node.data_json = text(event.details)
 
@@ -168,6 +171,9 @@ def node_state(node_id: str, state: NodeState | None) -> pb.NodeTransition:
         message.data_json, message.handle = text(state.output), state.handle
     elif state.status is NodeStatus.ERROR:
         message.data_json, message.error, message.error_code = text(state.output), state.error, state.code
+        message.handled = state.handled
+    if state.due:
+        message.due_ms = state.due
     if state.duration is not None:
         message.duration_ms = state.duration
     if state.progress is not None:

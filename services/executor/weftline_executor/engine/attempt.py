@@ -16,7 +16,19 @@ MAX_MESSAGE = 8192
 class Attempt:
     """An attempt of the node with this index; once `done`, its outcome is decided and nothing it says counts."""
 
-    __slots__ = ("begun", "cancel", "cancelled", "done", "held", "index", "logs", "node_id", "number", "progress")
+    __slots__ = (
+        "begun",
+        "cancel",
+        "cancelled",
+        "done",
+        "heard",
+        "held",
+        "index",
+        "logs",
+        "node_id",
+        "number",
+        "progress",
+    )
 
     def __init__(self, index: int, node_id: str, number: int) -> None:
         self.index = index
@@ -29,6 +41,11 @@ class Attempt:
         self.held = False
         self.progress = 0.0
         self.logs = 0
+        self.heard = time.monotonic()
+
+    def hear(self) -> None:
+        """The attempt gave a sign of life."""
+        self.heard = time.monotonic()
 
     def elapsed_ms(self) -> int:
         """How long the attempt has run."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from weftline_executor.graph import Frontier, Graph
-from weftline_executor.model.states import NodeStatus
+from weftline_executor.model.states import Handling, NodeStatus
 from weftline_executor.nodes import Scope
-from weftline_executor.replay import RunProjection
+from weftline_executor.replay import NodeState, RunProjection
 
 MAX_DECODED = 256
 
@@ -26,20 +26,23 @@ class RunData(Mapping[str, object]):
         found = self._decoded.get(node_id)
         if found is None:
             state = self._projection.nodes.get(node_id)
-            if state is None or state.status is not NodeStatus.SUCCESS:
+            if state is None or not _has_output(state):
                 raise KeyError(node_id)
             raw = bytes(state.output)
-            found = {"output": msgspec.json.decode(raw) if raw else None}
+            value = msgspec.json.decode(raw) if raw else None
+            if state.handled is Handling.FAIL_BRANCH:
+                value = {"error": state.error, "code": state.code, "details": value}
+            found = {"output": value}
             if len(self._decoded) >= MAX_DECODED:
                 self._decoded.clear()
             self._decoded[node_id] = found
         return found
 
     def __iter__(self) -> Iterator[str]:
-        return (id_ for id_, state in self._projection.nodes.items() if state.status is NodeStatus.SUCCESS)
+        return (id_ for id_, state in self._projection.nodes.items() if _has_output(state))
 
     def __len__(self) -> int:
-        return self._projection.completed_nodes
+        return sum(1 for _ in self)
 
     def inputs(self, frontier: Frontier, node: int) -> dict[str, object]:
         """What arrived at a node, by handle: a value, or a list where several edges lead to the handle."""
@@ -64,3 +67,10 @@ class RunData(Mapping[str, object]):
     def scope(self, inputs: Mapping[str, object]) -> Scope:
         """What the expressions of a node with these inputs can read."""
         return Scope(self, inputs, self._graph.config.params)
+
+
+def _has_output(state: NodeState) -> bool:
+    """Whether others can read what a node gave: it succeeded, or its failure was handled by an output."""
+    if state.status is NodeStatus.ERROR:
+        return state.handled in (Handling.FAIL_BRANCH, Handling.DEFAULT_VALUE)
+    return state.status is NodeStatus.SUCCESS

@@ -47,11 +47,16 @@ class Success:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The attempt failed: `error` for a person, `code` for a program, `details` a JSON object or empty."""
+    """The attempt failed: `error` for a person, `code` for a program, `details` a JSON object or empty.
+
+    Trying again makes no sense unless it is `retryable`, and none before `retry_after` seconds have passed.
+    """
 
     error: str
     code: str
     details: bytes = b""
+    retryable: bool = True
+    retry_after: float = 0.0
 
 
 class Catalog(Protocol):
@@ -197,7 +202,9 @@ class Launcher:
             if value.handle not in launch.node.handles:
                 known = ", ".join(launch.node.handles)
                 return Failure(
-                    f"the node chose the handle {value.handle!r}, which it does not have ({known})", "bad_handle"
+                    f"the node chose the handle {value.handle!r}, which it does not have ({known})",
+                    "bad_handle",
+                    retryable=False,
                 )
             handle, value = value.handle, value.output
         if value is None:
@@ -205,26 +212,33 @@ class Launcher:
         try:
             output = _encoder.encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            return Failure(f"the node returned what is not JSON: {error}", "bad_output")
+            return Failure(f"the node returned what is not JSON: {error}", "bad_output", retryable=False)
         if len(output) > self._max_output:
             return Failure(
-                f"the node's output is {len(output)} bytes, over the limit of {self._max_output}", "output_too_large"
+                f"the node's output is {len(output)} bytes, over the limit of {self._max_output}",
+                "output_too_large",
+                retryable=False,
             )
         if nests_too_deep(output):
-            return Failure(f"the node's output nests deeper than {MAX_DEPTH} levels", "bad_output")
+            return Failure(f"the node's output nests deeper than {MAX_DEPTH} levels", "bad_output", retryable=False)
         return Success(output, handle)
 
     def _failure(self, launch: Launch, error: BaseException) -> Failure:
         match error:
             case NodeFailed():
                 details = bytes(json_object(error.details, MAX_DETAILS)) if error.details else b""
-                return Failure(clean(error.message, MAX_ERROR), clean(error.code, MAX_CODE), details)
-            case ConfigInvalid() | ExpressionFailed():
-                return Failure(clean(str(error), MAX_ERROR), error.code)
-            case SecretMissing() | SecretUnreadable():
                 return Failure(
-                    str(error), "secret_missing" if isinstance(error, SecretMissing) else "secret_unreadable"
+                    clean(error.message, MAX_ERROR),
+                    clean(error.code, MAX_CODE),
+                    details,
+                    error.retryable,
+                    error.retry_after or 0.0,
                 )
+            case ConfigInvalid() | ExpressionFailed():
+                return Failure(clean(str(error), MAX_ERROR), error.code, retryable=False)
+            case SecretMissing() | SecretUnreadable():
+                code = "secret_missing" if isinstance(error, SecretMissing) else "secret_unreadable"
+                return Failure(str(error), code, retryable=False)
             case _:
                 where = f"run {launch.run_id}, node {launch.attempt.node_id!r} ({launch.node.type.name})"
                 _log.info("%s raised", where, exc_info=error)

@@ -89,7 +89,7 @@ class ProgressReport:
         """Time left while the run goes on; nobody knows how long a pause is."""
         if self._run.projection.state is not RunState.RUNNING:
             return None
-        return self._estimate.remaining(self._run.running(), self._run.waiting(LOOKED_AHEAD))
+        return self._estimate.remaining(self._run.attempts.elapsed(), self._run.waiting(LOOKED_AHEAD))
 
     def close(self) -> None:
         """The run ended: tells its final counters, and nothing after."""

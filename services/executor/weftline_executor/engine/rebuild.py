@@ -4,21 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weftline_executor.graph import Frontier, Graph
-from weftline_executor.model.states import NodeStatus, SkipReason
-from weftline_executor.replay import RunProjection
+from weftline_executor.graph import Frontier, Graph, Resolution
+from weftline_executor.model.states import Handling, NodeStatus, SkipReason
+from weftline_executor.replay import NodeState, RunProjection
 
 _OPEN = (NodeStatus.PENDING, NodeStatus.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The frontier of a run, and the nodes (by index) that are ready, were interrupted, or are to be skipped."""
+    """The frontier of a run, and the nodes (by index) that are ready, were interrupted, or are to be skipped.
+
+    Those on `hold` failed and wait for the run to be resumed.
+    """
 
     frontier: Frontier
     ready: list[int]
     interrupted: list[int]
     skipped: list[tuple[int, SkipReason]]
+    hold: list[int]
+
+
+def resolve(frontier: Frontier, node: int, state: NodeState) -> Resolution:
+    """Tells the frontier what became of a node that succeeded or failed, and gives what follows."""
+    if state.status is NodeStatus.SUCCESS:
+        return frontier.succeeded(node, state.handle)
+    match state.handled:
+        case Handling.NONE:
+            return frontier.failed(node)
+        case Handling.FAIL_BRANCH:
+            return frontier.failed_over(node)
+        case Handling.DEFAULT_VALUE:
+            return frontier.succeeded(node)
+        case Handling.PAUSE | Handling.RETRY:
+            return Resolution()
 
 
 def rebuild(graph: Graph, projection: RunProjection) -> Standing:
@@ -30,8 +49,7 @@ def rebuild(graph: Graph, projection: RunProjection) -> Standing:
         state = projection.nodes.get(graph.nodes[node].id)
         if state is None or state.status not in (NodeStatus.SUCCESS, NodeStatus.ERROR):
             continue
-        succeeded = state.status is NodeStatus.SUCCESS
-        resolution = frontier.succeeded(node, state.handle) if succeeded else frontier.failed(node)
+        resolution = resolve(frontier, node, state)
         decided += resolution.ready
         skipped += resolution.skipped
 
@@ -44,4 +62,10 @@ def rebuild(graph: Graph, projection: RunProjection) -> Standing:
         [node for node in decided if status(node) is NodeStatus.PENDING],
         [node for node in decided if status(node) is NodeStatus.RUNNING],
         [(node, reason) for node, reason in skipped if status(node) in _OPEN],
+        [
+            node
+            for node in decided
+            if status(node) is NodeStatus.ERROR
+            and projection.nodes[graph.nodes[node].id].handled in (Handling.PAUSE, Handling.RETRY)
+        ],
     )

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
-from collections.abc import Mapping
 
 import msgspec
 
-from weftline_executor.engine.attempt import MAX_MESSAGE, Attempt
-from weftline_executor.engine.inputs import RunData
+from weftline_executor.engine.attempts import CANCELLED, Attempts
 from weftline_executor.engine.journal import Journal
-from weftline_executor.engine.launcher import Failure, Launch, PreparedNode, Success
+from weftline_executor.engine.launcher import Failure
 from weftline_executor.engine.progress import ProgressReport
-from weftline_executor.engine.rebuild import rebuild
+from weftline_executor.engine.ready import ReadyQueue
+from weftline_executor.engine.rebuild import rebuild, resolve
 from weftline_executor.engine.runtime import Runtime
-from weftline_executor.engine.verdict import NodeFault, clean, first_fault, json_object, outputs
+from weftline_executor.engine.timers import RunTimers
+from weftline_executor.engine.verdict import NodeFault, first_fault, terminal_event
 from weftline_executor.graph import Frontier, Graph, NodeDef, Resolution
 from weftline_executor.model.events import (
-    NO_JSON,
-    LogWritten,
+    Event,
     NodeFailed,
     NodePending,
     NodeRunning,
@@ -36,8 +34,9 @@ from weftline_executor.model.events import (
 from weftline_executor.model.records import Batch
 from weftline_executor.model.states import (
     ENGINE,
+    NODE_FAILED,
     UNKNOWN_OUTCOME,
-    LogLevel,
+    Handling,
     PendingReason,
     RunState,
     SkipReason,
@@ -46,8 +45,8 @@ from weftline_executor.replay import RunProjection
 
 LAUNCHES_PER_TURN = 256
 MAX_UNCOMMITTED_EVENTS = 4096
-MAX_CONTEXT = 8192
-CANCELLED = Failure("cancelled: the run was stopped", "cancelled")
+RUN = -1
+"""Stands for the run itself among the timers of its nodes."""
 
 
 class Run:
@@ -67,22 +66,22 @@ class Run:
         self.ended = asyncio.Event()
         self._runtime = runtime
         self._journal = Journal(runtime.committer, self.workflow_id, self.run_id, head)
+        self._timers = RunTimers(runtime.loop)
         self._frontier = Frontier(graph)
-        self._data = RunData(graph, projection)
-        self._prepared = PreparedNode.all(graph.nodes, runtime.catalog)
-        self._ready: list[tuple[int, int, int]] = []
-        self._pushed = 0
-        self._unannounced: dict[int, None] = {}
-        self._attempt_numbers: dict[int, int] = {}
-        self._attempts: dict[int, Attempt] = {}
-        self._uncommitted_outcomes = 0
+        self._ready = ReadyQueue(graph.height)
+        self._on_hold: set[int] = set()
+        self.attempts = Attempts(self, runtime, self._journal, self._timers)
         self._skipped_nodes = projection.skipped_nodes
         self._started_at = projection.started_at
         self._fault: NodeFault | None = None
-        self._stop_timer: asyncio.TimerHandle | None = None
         self._advance_scheduled = False
         self._closed = False
         self.progress = ProgressReport(self, runtime)
+
+    @property
+    def halted(self) -> bool:
+        """Whether nothing new may start any more: the run failed or is being stopped."""
+        return self._fault is not None or self.state is RunState.STOPPING
 
     def begin(self, definition: bytes, *, by: str, command_id: str) -> int:
         """Writes the start of the run, and gives its seq; nodes start when it is durable."""
@@ -96,46 +95,52 @@ class Run:
         """Goes on after the process died: what had finished stands, what was running is handled by its idempotency."""
         standing = rebuild(self.graph, self.projection)
         self._frontier = standing.frontier
+        self._on_hold.update(standing.hold)
         if self.graph.config.failure_policy == "fail_fast":
             self._fault = first_fault(self.graph, self.projection)
-        unknown = any(self._prepared[node].type.idempotency == "unsafe" for node in standing.interrupted)
+        unknown = any(self.attempts.prepared(node).type.idempotency == "unsafe" for node in standing.interrupted)
         for node in standing.interrupted:
             self._interrupted(node)
         for node in standing.ready:
             state = self.projection.nodes.get(self.graph.nodes[node].id)
             if state is not None and state.attempt:
-                self._attempt_numbers[node] = state.attempt
-            self._push(node)
+                self.attempts.continue_from(node, state.attempt)
+            self._await_turn(node, state.due if state else 0)
         self._skip(standing.skipped)
         if self.state is RunState.RUNNING and unknown:
             self._change(RunPaused, RunState.PAUSED, by=ENGINE, reason=UNKNOWN_OUTCOME)
+        self._arm_deadline()
         self._settle()
 
     def _interrupted(self, node: int) -> None:
         """A node was running when the process died: it will run again, or, in a run that is stopping, never."""
-        node_id = self.graph.nodes[node].id
-        attempt = self.projection.nodes[node_id].attempt
-        seq, now = self._journal.next_seq(), self._runtime.now()
+        attempt = self.projection.nodes[self.graph.nodes[node].id].attempt
+        self.attempts.continue_from(node, attempt)
         if self.state is RunState.STOPPING:
-            self._journal.append(NodeFailed(seq, now, node_id, attempt, 0, CANCELLED.error, CANCELLED.code))
-            self._uncommitted_outcomes += 1
+            self.attempts.fail(node, CANCELLED, 0)
             return
-        self._attempt_numbers[node] = attempt + 1
-        self._journal.append(NodePending(seq, now, node_id, attempt + 1, PendingReason.RECOVERED))
+        self.attempts.pend(node, attempt + 1, PendingReason.RECOVERED)
         self._push(node)
 
     def pause(self, *, by: str, reason: str, command_id: str) -> int:
         """Lets no further node start. Gives the seq of the event."""
-        drained = not self._attempts and not self._uncommitted_outcomes
-        state = RunState.PAUSED if drained else RunState.PAUSING
-        seq = self._change(RunPaused, state, by=by, mode="drain", reason=reason)
+        seq = self._drain(by, reason)
         self._journal.note(command_id, "pause", seq)
         return seq
 
+    def _drain(self, by: str, reason: str) -> int:
+        state = RunState.PAUSING if self.attempts.busy else RunState.PAUSED
+        return self._change(RunPaused, state, by=by, mode="drain", reason=reason)
+
     def resume(self, *, by: str, reason: str, command_id: str) -> int:
-        """Lets nodes start again. Gives the seq of the event."""
+        """Lets nodes start again, those that failed and were to wait for this too. Gives the seq of the event."""
         seq = self._change(RunResumed, RunState.RUNNING, by=by, reason=reason)
         self._journal.note(command_id, "resume", seq)
+        for node in sorted(self._on_hold):
+            attempt = self.projection.nodes[self.graph.nodes[node].id].attempt
+            self.attempts.pend(node, attempt + 1, PendingReason.RESUMED)
+            self._push(node)
+        self._on_hold.clear()
         self._schedule_advance()
         return seq
 
@@ -145,33 +150,19 @@ class Run:
         seq = self._change(RunStopping, RunState.STOPPING, by=by, mode=mode, reason=reason)
         self._journal.note(command_id, "stop", seq)
         self._runtime.slots.forget(self._schedule_advance)
-        if self._stop_timer is not None:
-            self._stop_timer.cancel()
-        # What a stop before has cancelled is cleaning up, and must not be cancelled in that.
-        for attempt in [attempt for attempt in self._attempts.values() if not attempt.cancelled]:
-            attempt.cancelled = True
-            if attempt.held:
-                self.finish(attempt, CANCELLED)
-            elif attempt.cancel is not None:
-                attempt.cancel()
+        self.attempts.cancel()
         if grace_ms is None:
-            self._abandon()
-        elif self._attempts:
-            self._stop_timer = self._runtime.loop.call_later(grace_ms / 1000, self._abandon)
+            self.attempts.abandon()
+        elif self.attempts:
+            self._timers.start("grace", RUN, grace_ms / 1000, self.attempts.abandon)
         self._settle()
         return seq
-
-    def _abandon(self) -> None:
-        """Waits no longer for attempts that were cancelled; whatever they still say is dropped."""
-        for attempt in list(self._attempts.values()):
-            self.finish(attempt, CANCELLED)
 
     def _change(self, kind: type[StateChange], state: RunState, *, by: str, mode: str = "", reason: str = "") -> int:
         self.state = state
         self.progress.state_changed()
         seq = self._journal.next_seq()
-        in_flight = tuple(attempt.node_id for attempt in self._attempts.values())
-        self._journal.append(kind(seq, self._runtime.now(), state, by, in_flight, mode, reason))
+        self._journal.append(kind(seq, self._runtime.now(), state, by, self.attempts.node_ids(), mode, reason))
         return seq
 
     async def durable(self, seq: int) -> None:
@@ -183,34 +174,46 @@ class Run:
         """Takes in that a batch of this run is durable, and acts on it."""
         for event in batch.events:
             self.projection.apply(event)
-            match event:
-                case NodeSucceeded():
-                    index = self._outcome_committed(event.node)
-                    self._resolve(self._frontier.succeeded(index, event.handle))
-                case NodeFailed():
-                    index = self._outcome_committed(event.node)
-                    self._resolve(self._frontier.failed(index))
-                    if self.graph.config.failure_policy == "fail_fast" and self.state is not RunState.STOPPING:
-                        self._fault = self._fault or NodeFault(event.node, event.error, event.code)
-                case NodeRunning():
-                    attempt = self._attempts.get(self.graph.index[event.node])
-                    if attempt is not None and attempt.held:
-                        attempt.held = False
-                        self._launch(attempt)
-                case NodeSkipped():
-                    self.progress.finished(self.graph.index[event.node])
-                case RunStarted():
-                    self._resolve(self._frontier.begin())
-                case RunCompleted() | RunFailed():
-                    self.progress.close()
+            self._act_on(event)
         self._journal.committed(self.projection.seq)
         self._settle()
 
-    def _outcome_committed(self, node_id: str) -> int:
-        index = self.graph.index[node_id]
-        self._uncommitted_outcomes -= 1
-        self.progress.finished(index)
-        return index
+    def _act_on(self, event: Event) -> None:
+        match event:
+            case NodeSucceeded() | NodeFailed():
+                self._outcome_committed(event)
+            case NodeRunning():
+                self.attempts.start_committed(self.graph.index[event.node], self._frontier)
+            case NodePending(reason=PendingReason.RETRY):
+                self._await_turn(self.graph.index[event.node], event.due)
+            case NodeSkipped():
+                self.progress.finished(self.graph.index[event.node])
+            case RunStarted():
+                self._resolve(self._frontier.begin())
+                self._arm_deadline()
+            case RunPaused() | RunResumed():
+                self._arm_deadline()
+            case RunCompleted() | RunFailed():
+                self.progress.close()
+
+    def _outcome_committed(self, event: NodeSucceeded | NodeFailed) -> None:
+        node = self.graph.index[event.node]
+        self.attempts.uncommitted -= 1
+        handled = event.handled if isinstance(event, NodeFailed) else Handling.NONE
+        if handled is Handling.RETRY:
+            return
+        if handled is Handling.PAUSE:
+            self._on_hold.add(node)
+            return
+        self.progress.finished(node)
+        self._resolve(resolve(self._frontier, node, self.projection.nodes[event.node]))
+        if isinstance(event, NodeFailed) and not handled and self.graph.config.failure_policy == "fail_fast":
+            self._fail(NodeFault(event.node, event.error, event.code))
+
+    def _fail(self, fault: NodeFault) -> None:
+        """Lets nothing new start; the run ends in error when what runs has ended."""
+        if self.state is not RunState.STOPPING:
+            self._fault = self._fault or fault
 
     def _resolve(self, resolution: Resolution) -> None:
         if self._closed:
@@ -225,10 +228,52 @@ class Run:
             seq = self._journal.next_seq()
             self._journal.append(NodeSkipped(seq, self._runtime.now(), self.graph.nodes[node].id, reason))
 
+    def _await_turn(self, node: int, due: int) -> None:
+        """Makes a node ready at the time `due`, in ms since the Unix epoch; at once when that has passed."""
+        if self._closed:
+            return
+        left = due - self._runtime.now() if due else 0
+        if left <= 0:
+            self._push(node)
+        else:
+            self._timers.start("retry", node, left / 1000, lambda: self._retry(node))
+
+    def _retry(self, node: int) -> None:
+        self._push(node)
+        self._settle()
+
     def _push(self, node: int) -> None:
-        self._pushed += 1
-        self._unannounced[node] = None
-        heapq.heappush(self._ready, (-self.graph.height[node], self._pushed, node))
+        self._ready.push(node)
+        limit = self.graph.nodes[node].policy.timeouts.queue
+        if limit:
+            self._timers.start("queue", node, limit, lambda: self._waited_too_long(node, limit))
+
+    def _waited_too_long(self, node: int, limit: float) -> None:
+        if self._ready.take_out(node):
+            failure = Failure(f"the node waited longer than {limit:g} s for a slot", "queue_timeout")
+            self.attempt_ended(self.attempts.fail(node, failure, 0))
+
+    def _arm_deadline(self) -> None:
+        """Times the run's deadline while it is active."""
+        self._timers.cancel("deadline", RUN)
+        limit = self.graph.config.deadline
+        if limit and self.projection.active_since is not None and not self._closed:
+            left = limit - self.projection.active_time(self._runtime.now()) / 1000
+            self._timers.start("deadline", RUN, left, lambda: self._overrun(limit))
+
+    def _overrun(self, limit: float) -> None:
+        if not self._closed and self.state is not RunState.STOPPING:
+            self._fail(NodeFault("", f"the run was active for longer than its deadline of {limit:g} s", "deadline"))
+            self.attempts.cancel()
+            self.attempts.abandon()
+            self._settle()
+
+    def attempt_ended(self, handling: Handling) -> None:
+        """The outcome of an attempt was written."""
+        if handling is Handling.PAUSE and self.state is RunState.RUNNING:
+            self._drain(ENGINE, NODE_FAILED)
+        elif self._ready and self.state is RunState.RUNNING:
+            self._schedule_advance()
 
     def _settle(self) -> None:
         """After anything changed: starts what can start, or ends or pauses the run when nothing runs any more."""
@@ -237,12 +282,12 @@ class Run:
                 self.ended.set()
                 self._runtime.on_ended(self)
             return
-        halted = self._fault is not None or self.state is RunState.STOPPING
-        if self.state is RunState.RUNNING and not halted:
+        if self.state is RunState.RUNNING and not self.halted:
             self._advance()
-        if self._attempts or self._uncommitted_outcomes or not self.projection.seq:
+        if self.attempts.busy or not self.projection.seq:
             return
-        if halted or (not self._ready and not self._frontier.undecided):
+        waits = self._ready or self._frontier.undecided or self._on_hold or self._timers.nodes("retry")
+        if self.halted or not waits:
             self._end()
         elif self.state is RunState.PAUSING:
             self._change(RunPaused, RunState.PAUSED, by=ENGINE, mode="drain", reason=self.projection.reason)
@@ -262,134 +307,40 @@ class Run:
         """Starts ready nodes, the one with the longest path ahead first, as far as the limits allow."""
         limit = self.graph.config.concurrency
         launched = 0
-        while self._ready:
+        while self._ready and self.state is RunState.RUNNING:
             if len(self._journal) >= MAX_UNCOMMITTED_EVENTS:
                 return  # their commit comes back here
             if launched == LAUNCHES_PER_TURN:
                 self._schedule_advance()
                 return
-            if (limit and len(self._attempts) >= limit) or not self._runtime.slots.acquire(self._schedule_advance):
-                self._announce_waiting()
+            if (limit and len(self.attempts) >= limit) or not self._runtime.slots.acquire(self._schedule_advance):
+                for node in self._ready.announce():
+                    self.attempts.pend(node, self.attempts.number(node), PendingReason.CONCURRENCY)
                 return
-            self._start(heapq.heappop(self._ready)[2])
+            node = self._ready.pop()
+            self._timers.cancel("queue", node)
+            self.attempts.begin(node, self._frontier)
             launched += 1
-
-    def _announce_waiting(self) -> None:
-        """Says once of each ready node that it waits for a slot."""
-        for node in self._unannounced:
-            number = self._attempt_numbers.get(node, 1)
-            seq, now = self._journal.next_seq(), self._runtime.now()
-            self._journal.append(NodePending(seq, now, self.graph.nodes[node].id, number, PendingReason.CONCURRENCY))
-        self._unannounced.clear()
-
-    def _start(self, node: int) -> None:
-        attempt = Attempt(node, self.graph.nodes[node].id, self._attempt_numbers.get(node, 1))
-        self._unannounced.pop(node, None)
-        self._attempts[node] = attempt
-        self._journal.append(
-            NodeRunning(self._journal.next_seq(), self._runtime.now(), attempt.node_id, attempt.number)
-        )
-        if self._prepared[node].type.idempotency == "unsafe":
-            # Whether it ran must be known after a crash, so its code runs only once its start is on disk.
-            attempt.held = True
-        else:
-            self._launch(attempt)
-
-    def _launch(self, attempt: Attempt) -> None:
-        prepared = self._prepared[attempt.index]
-        inputs = self._data.inputs(self._frontier, attempt.index) if prepared.call.needs_inputs else {}
-        earlier = self.projection.nodes.get(attempt.node_id) if attempt.number > 1 else None
-        begun = earlier.first_started_at if earlier else None
-        already_elapsed = 0.0 if begun is None else max(0.0, (self._runtime.now() - begun) / 1000)
-        scope = self._data.scope(inputs)
-        self._runtime.launcher.launch(
-            Launch(attempt, prepared, inputs, scope, self.workflow_id, self.run_id, already_elapsed, self)
-        )
-
-    def running(self) -> dict[int, int]:
-        """How long each running node has run, in ms."""
-        return {node: attempt.elapsed_ms() for node, attempt in self._attempts.items()}
 
     def waiting(self, limit: int) -> list[int]:
         """Ready nodes that have not started, those with the longest path ahead; about `limit`."""
-        return [node for _, _, node in self._ready[:limit]]
+        return self._ready.first(limit)
 
     def expected_ms(self, node: NodeDef) -> float | None:
         """How long the configuration of a node says that it takes."""
-        return self._prepared[self.graph.index[node.id]].type.expected_ms(node.data)
-
-    def finish(self, attempt: Attempt, result: Success | Failure) -> None:
-        """An attempt ended; ignored when its outcome was decided before."""
-        if attempt.done:
-            return
-        attempt.done = True
-        del self._attempts[attempt.index]
-        self._uncommitted_outcomes += 1
-        duration = attempt.elapsed_ms()
-        seq, now = self._journal.next_seq(), self._runtime.now()
-        succeeded = isinstance(result, Success)
-        if isinstance(result, Success):
-            output = msgspec.Raw(result.output) if result.output else NO_JSON
-            self._journal.append(
-                NodeSucceeded(seq, now, attempt.node_id, attempt.number, duration, output, result.handle)
-            )
-        else:
-            shown = CANCELLED if attempt.cancelled else result
-            details = msgspec.Raw(shown.details) if shown.details else NO_JSON
-            self._journal.append(
-                NodeFailed(seq, now, attempt.node_id, attempt.number, duration, shown.error, shown.code, details)
-            )
-        self.progress.attempt_ended(attempt, duration, succeeded)
-        self._runtime.slots.release()
-        if self._ready and self.state is RunState.RUNNING:
-            self._schedule_advance()
-
-    def finish_blocked(self, attempt: Attempt, failure: Failure) -> None:
-        """Fails an attempt, if it is one of this run, whose code never gives its event loop back."""
-        if self._attempts.get(attempt.index) is attempt:
-            self.finish(attempt, failure)
-
-    def report_progress(self, attempt: Attempt, progress: float) -> None:
-        """See Reporter."""
-        if not attempt.done:
-            self.progress.node_progressed(attempt, progress)
-
-    def report_log(self, attempt: Attempt, level: str, message: str, context: Mapping[str, object]) -> None:
-        """See Reporter."""
-        if not attempt.done:
-            encoded = json_object(context, MAX_CONTEXT) if context else NO_JSON
-            text = clean(str(message), MAX_MESSAGE)
-            seq, now = self._journal.next_seq(), self._runtime.now()
-            self._journal.append(LogWritten(seq, now, LogLevel(level), text, attempt.node_id, encoded))
+        return self.attempts.prepared(self.graph.index[node.id]).type.expected_ms(node.data)
 
     def _end(self) -> None:
         """Skips what never ran and writes the run's one terminal event."""
-        if self._stop_timer is not None:
-            self._stop_timer.cancel()
-        rest = sorted([node for _, _, node in self._ready] + self._frontier.skip_rest())
-        self._ready.clear()
+        rest = sorted(self._ready.clear() + self._timers.nodes("retry") + self._frontier.skip_rest())
+        self._timers.close()
         self._skip([(node, SkipReason.RUN_STOPPED) for node in rest])
         self._closed = True
-        projection = self.projection
-        fault = self._fault or first_fault(self.graph, projection)
+        stopping = self.state is RunState.STOPPING
+        fault = None if stopping else self._fault or first_fault(self.graph, self.projection)
+        self.state = RunState.STOPPED if stopping else RunState.ERROR if fault else RunState.SUCCESS
         seq, now = self._journal.next_seq(), self._runtime.now()
-        if self.state is not RunState.STOPPING and fault is not None:
-            self.state = RunState.ERROR
-            message = f"node {fault.node_id!r} failed: {fault.error}"
-            details = msgspec.Raw(msgspec.json.encode({"failedNodes": projection.failed_nodes}))
-            self._journal.append(RunFailed(seq, now, message, fault.code, fault.node_id, details))
-            return
-        self.state = RunState.STOPPED if self.state is RunState.STOPPING else RunState.SUCCESS
+        duration = now - self._started_at
         self._journal.append(
-            RunCompleted(
-                seq,
-                now,
-                self.state,
-                now - self._started_at,
-                len(self.graph),
-                projection.completed_nodes,
-                projection.failed_nodes,
-                self._skipped_nodes,
-                outputs(self.graph, projection),
-            )
+            terminal_event(seq, now, self.graph, self.projection, self.state, fault, duration, self._skipped_nodes)
         )

@@ -296,7 +296,7 @@ class Engine:
     def _blocked(self, attempt: Attempt) -> None:
         seconds = self._config.blocked_loop_seconds
         for run in list(self._runs.values()):
-            run.finish_blocked(
+            run.attempts.finish_blocked(
                 attempt,
                 Failure(
                     f"the node's code blocked its event loop for more than {seconds:g} s; "

@@ -9,7 +9,8 @@ import msgspec
 
 from weftline_executor.graph import Graph
 from weftline_executor.graph.definition import MAX_DEPTH, too_deep
-from weftline_executor.model.states import NodeStatus
+from weftline_executor.model.events import RunCompleted, RunFailed
+from weftline_executor.model.states import NodeStatus, RunState
 from weftline_executor.replay import RunProjection
 
 
@@ -28,7 +29,7 @@ def first_fault(graph: Graph, projection: RunProjection) -> NodeFault | None:
         return None
     for node in graph.nodes:
         state = projection.nodes.get(node.id)
-        if state is not None and state.status is NodeStatus.ERROR:
+        if state is not None and state.status is NodeStatus.ERROR and not state.handled:
             return NodeFault(node.id, state.error, state.code)
     return None
 
@@ -41,6 +42,34 @@ def outputs(graph: Graph, projection: RunProjection) -> msgspec.Raw:
         if state is not None and state.status is NodeStatus.SUCCESS:
             values[node.id] = state.output if bytes(state.output) else None
     return msgspec.Raw(msgspec.json.encode(values))
+
+
+def terminal_event(
+    seq: int,
+    now: int,
+    graph: Graph,
+    projection: RunProjection,
+    state: RunState,
+    fault: NodeFault | None,
+    duration: int,
+    skipped_nodes: int,
+) -> RunCompleted | RunFailed:
+    """The one event that ends a run in `state`; `skipped_nodes` counts skips that are not durable yet, too."""
+    if fault is not None:
+        message = f"node {fault.node_id!r} failed: {fault.error}" if fault.node_id else fault.error
+        details = msgspec.Raw(msgspec.json.encode({"failedNodes": projection.failed_nodes}))
+        return RunFailed(seq, now, message, fault.code, fault.node_id, details)
+    return RunCompleted(
+        seq,
+        now,
+        state,
+        duration,
+        len(graph),
+        projection.completed_nodes,
+        projection.failed_nodes,
+        skipped_nodes,
+        outputs(graph, projection),
+    )
 
 
 def json_object(values: Mapping[str, object], limit: int) -> msgspec.Raw:

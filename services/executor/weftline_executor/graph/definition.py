@@ -10,6 +10,7 @@ import msgspec
 
 from weftline_executor.errors import Fault
 from weftline_executor.graph.joins import DEFAULT_JOIN, DEFAULT_RULE, RULES, Join
+from weftline_executor.graph.policy import DEFAULT_POLICY, MAX_SECONDS, Policy, PolicyReader
 
 DECORATION = frozenset(
     {"note", "group", "annotation", "comment", "label", "sticky", "stickyNote", "sticky-note", "custom-note"}
@@ -22,7 +23,7 @@ DEFAULT_HANDLE = "input"
 MAX_ID_LENGTH = 256
 MAX_DEPTH = 64
 
-_CONFIG_KEYS = frozenset({"params", "concurrency", "failurePolicy", "labels", "onConflict"})
+_CONFIG_KEYS = frozenset({"params", "concurrency", "failurePolicy", "labels", "onConflict", "deadline"})
 _FAILURE_POLICIES = ("fail_fast", "continue")
 _CONFLICT_POLICIES = ("reject", "replace", "attach")
 
@@ -40,6 +41,7 @@ class NodeDef:
     at: int
     join: Join = DEFAULT_JOIN
     kind: tuple[str, bytes] = ("", b"")
+    policy: Policy = DEFAULT_POLICY
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,14 @@ class EdgeDef:
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """How a run behaves; `concurrency` 0 means no limit of its own."""
+    """How a run behaves; `concurrency` 0 means no limit of its own, `deadline` (seconds) 0 means none."""
 
     params: Mapping[str, Any] = field(default_factory=dict)
     concurrency: int = 0
     failure_policy: str = "fail_fast"
     on_conflict: str = "reject"
     labels: Mapping[str, str] = field(default_factory=dict)
+    deadline: float = 0.0
 
 
 class _CanvasNode(msgspec.Struct):
@@ -127,32 +130,20 @@ def read_node(raw: object, at: int, alike: dict[tuple[str, bytes], Configured], 
     if too_deep(data):
         faults.append(Fault(f"{path}.data", "too_deep", f"data nests deeper than {MAX_DEPTH} levels", node_id))
         data = {}
-    join = _read_policy(data.get("policy"), f"{path}.data.policy", node_id, faults)
+    join, policy = _read_policy(data.get("policy"), f"{path}.data.policy", node_id, faults)
     kind = (node_type, msgspec.json.encode(data))
     kind, data = alike.setdefault(kind, (kind, data))
-    return NodeDef(node_id, node_type, data, at, join, kind)
+    return NodeDef(node_id, node_type, data, at, join, kind, policy)
 
 
-def _read_policy(raw: object, path: str, node_id: str, faults: list[Fault]) -> Join:
+def _read_policy(raw: object, path: str, node_id: str, faults: list[Fault]) -> tuple[Join, Policy]:
     if raw is None:
-        return DEFAULT_JOIN
+        return DEFAULT_JOIN, DEFAULT_POLICY
     if not isinstance(raw, dict):
         faults.append(Fault(path, "wrong_type", f"a policy is a JSON object, not {_kind(raw)}", node_id))
-        return DEFAULT_JOIN
-    for key, value in raw.items():
-        if key in ("retry", "timeout", "finally") and value not in (None, False):
-            faults.append(
-                Fault(
-                    f"{path}.{key}", "unsupported_policy", f"policy {key!r} is not supported by this version", node_id
-                )
-            )
-        elif key == "onError" and value not in (None, "fail"):
-            faults.append(
-                Fault(f"{path}.{key}", "unsupported_policy", "onError can only be 'fail' in this version", node_id)
-            )
-        elif key not in ("join", "retry", "timeout", "finally", "onError"):
-            faults.append(Fault(f"{path}.{key}", "unknown_key", f"a policy has no key {key!r}", node_id))
-    return _read_join(raw.get("join"), f"{path}.join", node_id, faults)
+        return DEFAULT_JOIN, DEFAULT_POLICY
+    join = _read_join(raw.get("join"), f"{path}.join", node_id, faults)
+    return join, PolicyReader(path, node_id, faults).read(raw)
 
 
 def _read_join(raw: object, path: str, node_id: str, faults: list[Fault]) -> Join:
@@ -201,13 +192,9 @@ def read_config(raw: object, faults: list[Fault]) -> RunConfig:
     if not isinstance(raw, dict):
         faults.append(Fault("config", "wrong_type", f"config is a JSON object, not {_kind(raw)}"))
         return RunConfig()
-    for key in raw:
-        if key == "deadline":
-            faults.append(
-                Fault("config.deadline", "unsupported_policy", "a run deadline is not supported by this version")
-            )
-        elif key not in _CONFIG_KEYS:
-            faults.append(Fault(f"config.{key}", "unknown_key", f"config has no key {key!r}"))
+    faults.extend(
+        Fault(f"config.{key}", "unknown_key", f"config has no key {key!r}") for key in raw if key not in _CONFIG_KEYS
+    )
     params = raw.get("params") or {}
     if not isinstance(params, dict) or too_deep(params):
         faults.append(Fault("config.params", "wrong_type", f"params is a JSON object of at most {MAX_DEPTH} levels"))
@@ -228,7 +215,17 @@ def read_config(raw: object, faults: list[Fault]) -> RunConfig:
         _choice(raw, "failurePolicy", _FAILURE_POLICIES, faults),
         _choice(raw, "onConflict", _CONFLICT_POLICIES, faults),
         labels,
+        _read_deadline(raw.get("deadline"), faults),
     )
+
+
+def _read_deadline(raw: object, faults: list[Fault]) -> float:
+    if raw is None:
+        return 0.0
+    if isinstance(raw, int | float) and not isinstance(raw, bool) and 0 < raw <= MAX_SECONDS:
+        return float(raw)
+    faults.append(Fault("config.deadline", "invalid_value", "deadline is a number of seconds, more than 0"))
+    return 0.0
 
 
 def _choice(raw: Mapping[str, object], key: str, allowed: tuple[str, ...], faults: list[Fault]) -> str:

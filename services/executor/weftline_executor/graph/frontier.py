@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from weftline_executor.graph.joins import Verdict
+from weftline_executor.graph.policy import OnError
 from weftline_executor.graph.topology import Graph
 from weftline_executor.model.states import SkipReason
+
+ERROR_HANDLE = "error"
+"""The output handle that fires when a node fails whose policy says `fail_branch`."""
 
 
 class Outcome(IntEnum):
@@ -65,19 +69,32 @@ class Frontier:
         return resolution
 
     def succeeded(self, node: int, handle: str = "") -> Resolution:
-        """A node succeeded; `handle` is the one output handle that fired, or empty for all."""
-        edges = self._graph.edges
-        is_condition = handle and self._graph.nodes[node].type == "condition"
+        """A node succeeded; `handle` is the one output handle that fired, or empty for all but the error handle."""
+        edges, definition = self._graph.edges, self._graph.nodes[node]
+        is_condition = handle and definition.type == "condition"
+        branches_on_error = definition.policy.on_error is OnError.FAIL_BRANCH
         arrivals: list[tuple[int, Outcome]] = []
         for edge in self._graph.outgoing[node]:
             wanted = edges[edge].source_handle
-            if not handle or not wanted or wanted == handle:
+            if branches_on_error and wanted == ERROR_HANDLE:
+                arrivals.append((edge, Outcome.NOT_CHOSEN))
+            elif not handle or not wanted or wanted == handle:
                 arrivals.append((edge, Outcome.TAKEN))
             elif is_condition and wanted == "true":
                 arrivals.append((edge, Outcome.CONDITION_FALSE))
             else:
                 arrivals.append((edge, Outcome.NOT_CHOSEN))
         return self._arrive(arrivals)
+
+    def failed_over(self, node: int) -> Resolution:
+        """A node failed, and its error handle fires."""
+        edges = self._graph.edges
+        return self._arrive(
+            [
+                (edge, Outcome.TAKEN if edges[edge].source_handle == ERROR_HANDLE else Outcome.NOT_CHOSEN)
+                for edge in self._graph.outgoing[node]
+            ]
+        )
 
     def failed(self, node: int) -> Resolution:
         """A node failed for good."""

@@ -20,6 +20,8 @@ from weftline_executor.graph.definition import (
     read_edge,
     read_node,
 )
+from weftline_executor.graph.frontier import ERROR_HANDLE
+from weftline_executor.graph.policy import OnError
 from weftline_executor.graph.topology import Graph
 
 MAX_FAULTS = 1000
@@ -278,6 +280,8 @@ class _Compilation:
         node = graph.nodes[position]
         handled = [graph.edges[number] for number in graph.outgoing[position] if graph.edges[number].source_handle]
         handles = node_type.handles(node.data) if handled else ()
+        if node.policy.on_error is OnError.FAIL_BRANCH:
+            handles = (*handles, ERROR_HANDLE)
         for edge in handled:
             if edge.source_handle not in handles:
                 self._fault(

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from msgspec import Raw, Struct
 
-from weftline_executor.model.states import LogLevel, PendingReason, RunState, SkipReason
+from weftline_executor.model.states import Handling, LogLevel, PendingReason, RunState, SkipReason
 
 NO_JSON = Raw(b"")
 """Stands for "no value" where an event may hold JSON text."""
@@ -50,11 +50,12 @@ class RunStopping(_StateChanged, frozen=True, tag="workflow.stop", omit_defaults
 
 
 class NodePending(_Durable, frozen=True, tag="node.pending", omit_defaults=True, gc=False):
-    """The node could run and waits, for `reason`."""
+    """The node could run and waits, for `reason`; when for a time, `due` is that, in ms since the Unix epoch."""
 
     node: str
     attempt: int
     reason: PendingReason
+    due: int = 0
 
 
 class NodeRunning(_Durable, frozen=True, tag="node.running", omit_defaults=True, gc=False):
@@ -75,7 +76,10 @@ class NodeSucceeded(_Durable, frozen=True, tag="node.success", omit_defaults=Tru
 
 
 class NodeFailed(_Durable, frozen=True, tag="node.error", omit_defaults=True, gc=False):
-    """The attempt failed: `error` is for a person, `code` for a program, `details` is a JSON object."""
+    """The attempt failed: `error` is for a person, `code` for a program, `details` is a JSON object.
+
+    Where the failure was handled by a default value, `details` is that value.
+    """
 
     node: str
     attempt: int
@@ -83,6 +87,7 @@ class NodeFailed(_Durable, frozen=True, tag="node.error", omit_defaults=True, gc
     error: str
     code: str
     details: Raw = NO_JSON
+    handled: Handling = Handling.NONE
 
 
 class NodeSkipped(_Durable, frozen=True, tag="node.skipped", omit_defaults=True, gc=False):

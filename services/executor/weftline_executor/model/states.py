@@ -50,6 +50,18 @@ class PendingReason(StrEnum):
 
     CONCURRENCY = "concurrency"
     RECOVERED = "recovered"
+    RETRY = "retry"
+    RESUMED = "resumed"
+
+
+class Handling(StrEnum):
+    """How a failure was handled; a failure that was not ends or halts its run."""
+
+    NONE = ""
+    RETRY = "retry"
+    FAIL_BRANCH = "fail_branch"
+    DEFAULT_VALUE = "default_value"
+    PAUSE = "pause"
 
 
 class LogLevel(StrEnum):
@@ -63,6 +75,9 @@ class LogLevel(StrEnum):
 
 ENGINE = "weftline"
 """Who `by` names when the engine itself changed a run's state."""
+
+NODE_FAILED = "node_failed"
+"""Reason of a pause: a node failed whose policy says to wait for a person then."""
 
 UNKNOWN_OUTCOME = "unknown_outcome"
 """Reason of a pause: a node that must not run twice was running when the process died."""

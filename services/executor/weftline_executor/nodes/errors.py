@@ -71,14 +71,27 @@ class ExpressionFailed(NodeTypeError):
 class NodeFailed(NodeTypeError):
     """Raised by a node to fail with a message for a person, a code for a program, and JSON details.
 
+    Where the node's policy says to retry, it is tried again unless `retryable` is false, and not before `retry_after`
+    seconds have passed.
+
     What is not of the right type is made so: `message` and `code` become text, `details` that are no mapping are kept
     under the key `details`. Nothing is raised, since that would hide the failure.
     """
 
-    def __init__(self, message: str, code: str = "node_failed", details: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        code: str = "node_failed",
+        details: Mapping[str, object] | None = None,
+        *,
+        retryable: bool = True,
+        retry_after: float | None = None,
+    ) -> None:
         self.message = _text_of(message)
         self.code = _text_of(code)
         self.details = _mapping_of(details)
+        self.retryable = retryable
+        self.retry_after = retry_after
         super().__init__(self.message)
 
 

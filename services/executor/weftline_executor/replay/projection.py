@@ -26,7 +26,7 @@ from weftline_executor.model.events import (
     RunStopping,
     StateChange,
 )
-from weftline_executor.model.states import NodeStatus, RunState
+from weftline_executor.model.states import Handling, NodeStatus, PendingReason, RunState
 from weftline_executor.replay.transitions import NODE_TRANSITIONS, RUN_TRANSITIONS
 
 KEPT_LOGS = 200
@@ -42,10 +42,13 @@ class NodeState:
     __slots__ = (
         "attempt",
         "code",
+        "due",
         "duration",
         "error",
+        "failures",
         "first_started_at",
         "handle",
+        "handled",
         "output",
         "progress",
         "reason",
@@ -63,6 +66,9 @@ class NodeState:
         self.code = ""
         self.reason = ""
         self.handle = ""
+        self.handled = Handling.NONE
+        self.failures = 0
+        self.due = 0
         self.output: Raw = NO_JSON
         self.progress: float | None = None
 
@@ -86,6 +92,8 @@ class RunProjection:
         self.reason = ""
         self.started_at = 0
         self.ended_at: int | None = None
+        self.active_ms = 0
+        self.active_since: int | None = None
         self.total_nodes = 0
         self.completed_nodes = 0
         self.failed_nodes = 0
@@ -128,6 +136,10 @@ class RunProjection:
         if state.status is NodeStatus.RUNNING and state.attempt == attempt:
             state.progress = progress
 
+    def active_time(self, now: int) -> int:
+        """For how long the run has been active until `now`, in ms: what it spent paused does not count."""
+        return self.active_ms + (max(0, now - self.active_since) if self.active_since is not None else 0)
+
     def in_flight(self) -> tuple[str, ...]:
         """The ids of the running nodes."""
         if not self.running_nodes:
@@ -141,6 +153,7 @@ class RunProjection:
         self.definition = event.definition
         self.by = event.by
         self.started_at = event.at
+        self.active_since = event.at
         self.total_nodes = event.total_nodes
 
     def _enter(self, state: RunState, event: Event) -> None:
@@ -151,6 +164,11 @@ class RunProjection:
     def _changed(self, event: StateChange) -> None:
         self._enter(event.state, event)
         self.reason = event.reason
+        if event.state is RunState.PAUSED and self.active_since is not None:
+            self.active_ms += event.at - self.active_since
+            self.active_since = None
+        elif event.state is RunState.RUNNING and self.active_since is None:
+            self.active_since = event.at
 
     def _completed(self, event: RunCompleted) -> None:
         self._enter(event.status, event)
@@ -176,14 +194,23 @@ class RunProjection:
         return state
 
     def _node_pending(self, event: NodePending) -> None:
+        known = self.nodes.get(event.node)
+        before = NodeStatus.PENDING if known is None else known.status
         state = self._transit(event.node, event)
+        if before is NodeStatus.ERROR:
+            self.failed_nodes -= 1
+        if event.reason in (PendingReason.RETRY, PendingReason.RESUMED):
+            # The next attempt begins anew; only after a crash does an attempt go on where the one before was.
+            state.first_started_at = None
         state.attempt = event.attempt
         state.reason = event.reason
+        state.due = event.due
 
     def _node_running(self, event: NodeRunning) -> None:
         state = self._transit(event.node, event)
         state.attempt = event.attempt
         state.reason = ""
+        state.due = 0
         state.started_at = event.at
         if state.first_started_at is None:
             state.first_started_at = event.at
@@ -203,6 +230,8 @@ class RunProjection:
         state.error = event.error
         state.code = event.code
         state.output = event.details
+        state.handled = event.handled
+        state.failures += 1
         self.failed_nodes += 1
 
     def _node_skipped(self, event: NodeSkipped) -> None:

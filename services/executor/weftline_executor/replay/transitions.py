@@ -42,8 +42,10 @@ NODE_TRANSITIONS: Mapping[tuple[NodeStatus, type[Event]], NodeStatus] = {
     (NodeStatus.PENDING, NodePending): NodeStatus.PENDING,
     (NodeStatus.PENDING, NodeRunning): NodeStatus.RUNNING,
     (NodeStatus.PENDING, NodeSkipped): NodeStatus.SKIPPED,
+    (NodeStatus.PENDING, NodeFailed): NodeStatus.ERROR,
     (NodeStatus.RUNNING, NodePending): NodeStatus.PENDING,
     (NodeStatus.RUNNING, NodeSucceeded): NodeStatus.SUCCESS,
     (NodeStatus.RUNNING, NodeFailed): NodeStatus.ERROR,
+    (NodeStatus.ERROR, NodePending): NodeStatus.PENDING,
 }
 """From a node's status, by an event, to its next status."""

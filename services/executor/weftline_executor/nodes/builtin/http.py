@@ -1,7 +1,9 @@
 """The node that asks a web server."""
 
 import asyncio
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Annotated, Literal
 
 import aiohttp
@@ -24,6 +26,9 @@ Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _MAX_SHOWN = 2048
 _CHUNK = 64 * 1024
 _FIRST_ERROR = 400
+_FIRST_SERVER_ERROR = 500
+_PASSING = frozenset({408, 425, 429})
+_MAX_RETRY_AFTER = 86_400.0
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -128,7 +133,13 @@ def _outcome(response: aiohttp.ClientResponse, content: bytes, duration_ms: int)
         if "Retry-After" in response.headers:
             details["retryAfter"] = response.headers["Retry-After"]
         reason = f" {response.reason}" if response.reason else ""
-        raise NodeFailed(f"{_shown(response.url)} answered {response.status}{reason}", "http_status", details)
+        raise NodeFailed(
+            f"{_shown(response.url)} answered {response.status}{reason}",
+            "http_status",
+            details,
+            retryable=response.status >= _FIRST_SERVER_ERROR or response.status in _PASSING,
+            retry_after=_retry_after(response.headers.get("Retry-After", "")),
+        )
     # A cookie is as good as a password, and the output of a node is shown to everyone who watches.
     shown = {name.lower() for name in response.headers} - {"set-cookie"}
     return {
@@ -137,6 +148,18 @@ def _outcome(response: aiohttp.ClientResponse, content: bytes, duration_ms: int)
         "body": _body(response, content),
         "durationMs": duration_ms,
     }
+
+
+def _retry_after(value: str) -> float | None:
+    """The seconds that a Retry-After header asks for, which holds seconds or a date (RFC 9110, section 10.2.3)."""
+    if value.isascii() and value.isdigit():
+        return min(float(value), _MAX_RETRY_AFTER)
+    try:
+        due = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    seconds = due.timestamp() - time.time()
+    return min(max(0.0, seconds), _MAX_RETRY_AFTER)
 
 
 def _body(response: aiohttp.ClientResponse, content: bytes) -> object:
@@ -162,7 +185,7 @@ def _failure(target: URL, error: Exception) -> NodeFailed:
     # What stops a request on its way is wrapped by aiohttp.
     for cause in (error, error.__cause__, getattr(error, "os_error", None)):
         if isinstance(cause, OutsideFence):
-            return NodeFailed(f"{_shown(target)} may not be asked: {cause}", "http_forbidden")
+            return NodeFailed(f"{_shown(target)} may not be asked: {cause}", "http_forbidden", retryable=False)
     if isinstance(error, aiohttp.TooManyRedirects):
         return NodeFailed(f"{_shown(target)} redirects more than {MAX_REDIRECTS} times", "http_failed")
     # The whole text of this one holds the address with its query.

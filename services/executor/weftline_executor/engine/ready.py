@@ -1,0 +1,63 @@
+"""The nodes of a run that could start: the one with the longest path ahead first."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+
+
+class ReadyQueue:
+    """Ready nodes by index; those of equal `height` in the order in which they came.
+
+    A node that is taken out in between is passed over when its turn comes.
+    """
+
+    def __init__(self, height: Sequence[int]) -> None:
+        self._height = height
+        self._heap: list[tuple[int, int, int]] = []
+        self._pushed = 0
+        self._waiting: dict[int, None] = {}
+        self._unannounced: dict[int, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def push(self, node: int) -> None:
+        """Adds a node."""
+        self._pushed += 1
+        self._waiting[node] = None
+        self._unannounced[node] = None
+        heapq.heappush(self._heap, (-self._height[node], self._pushed, node))
+
+    def pop(self) -> int:
+        """Takes the first node; there must be one."""
+        while True:
+            node = heapq.heappop(self._heap)[2]
+            if node in self._waiting:
+                self.take_out(node)
+                return node
+
+    def take_out(self, node: int) -> bool:
+        """Takes a node out; gives whether it was there."""
+        if node not in self._waiting:
+            return False
+        del self._waiting[node]
+        self._unannounced.pop(node, None)
+        return True
+
+    def first(self, limit: int) -> list[int]:
+        """About the first `limit` nodes."""
+        return [node for _, _, node in self._heap[:limit] if node in self._waiting]
+
+    def announce(self) -> Iterator[int]:
+        """Gives each node that waits once, in the order in which they came."""
+        unannounced, self._unannounced = self._unannounced, {}
+        return iter(unannounced)
+
+    def clear(self) -> list[int]:
+        """Takes all nodes out."""
+        waiting = list(self._waiting)
+        self._heap.clear()
+        self._waiting.clear()
+        self._unannounced.clear()
+        return waiting
