@@ -279,7 +279,9 @@ class RunStateChange(_message.Message):
     by: _builtins.str
     """Who asked for it; `weftline` for the engine itself."""
     mode: _builtins.str
-    """How: `drain` or `immediate` for a pause, `graceful` or `terminate` for a stop."""
+    """How: `drain` or `immediate` for a pause, `graceful` or `terminate` for a
+    stop, `retry` when an ended run begins its next generation.
+    """
     reason: _builtins.str
     """Why, in the words of who asked; `unknown_outcome` when the engine paused
     the run because it cannot know whether a node that must not run twice had
@@ -346,7 +348,7 @@ class NodeTransition(_message.Message):
     """Why: on skipped one of `condition_false`, `branch_not_taken`,
     `upstream_skipped`, `upstream_failed`, `empty_map`, `disabled`,
     `run_stopped`; on pending one of `concurrency`, `recovered`, `retry`,
-    `resumed`.
+    `resumed`, `paused`, `reset`.
     """
     handle: _builtins.str
     """On success of a branching node, the output handle that fired."""

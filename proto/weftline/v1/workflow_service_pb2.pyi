@@ -31,7 +31,9 @@ class _PauseModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PauseMode.V
     PAUSE_MODE_DRAIN: _PauseMode.ValueType  # 1
     """They finish."""
     PAUSE_MODE_IMMEDIATE: _PauseMode.ValueType  # 2
-    """They are cancelled, and start again on resume. UNIMPLEMENTED so far."""
+    """They are cancelled, and start again on resume, which does not count as a
+    failed attempt. A node that must not run twice is waited for all the same.
+    """
 
 class PauseMode(_PauseMode, metaclass=_PauseModeEnumTypeWrapper):
     """What happens to nodes in flight at a pause."""
@@ -41,7 +43,9 @@ PAUSE_MODE_UNSPECIFIED: PauseMode.ValueType  # 0
 PAUSE_MODE_DRAIN: PauseMode.ValueType  # 1
 """They finish."""
 PAUSE_MODE_IMMEDIATE: PauseMode.ValueType  # 2
-"""They are cancelled, and start again on resume. UNIMPLEMENTED so far."""
+"""They are cancelled, and start again on resume, which does not count as a
+failed attempt. A node that must not run twice is waited for all the same.
+"""
 Global___PauseMode: _TypeAlias = PauseMode  # noqa: Y015
 
 class _StopMode:
@@ -442,29 +446,35 @@ Global___StopWorkflowResponse: _TypeAlias = StopWorkflowResponse  # noqa: Y015
 
 @_typing.final
 class RetryWorkflowRequest(_message.Message):
-    """Runs the failed nodes of a finished run again."""
+    """Runs what failed in an ended run, and what that cut off, again. What
+    succeeded stays; the run keeps its id and has a next generation.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """The workflow."""
     command_id: _builtins.str
     """Idempotency key; empty for none."""
     by: _builtins.str
     """Who asks, for the events."""
+    reason: _builtins.str
+    """Why, for the events."""
     def __init__(
         self,
         *,
         workflow_id: _builtins.str = ...,
         command_id: _builtins.str = ...,
         by: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "command_id", b"command_id", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "command_id", b"command_id", "reason", b"reason", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -623,6 +633,7 @@ class WorkflowSnapshot(_message.Message):
     OUTPUTS_JSON_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """The workflow."""
     run_id: _builtins.str
@@ -645,6 +656,8 @@ class WorkflowSnapshot(_message.Message):
     """On RUN_STATE_SUCCESS and RUN_STATE_STOPPED: what the `output` nodes gave."""
     reason: _builtins.str
     """On a pause or stop: the reason that was given."""
+    generation: _builtins.int
+    """How often the run has begun: 1, and one more for each retry."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.NodeTransition]:
         """Every node the run counts, in the order of the definition; `progress` is
@@ -681,10 +694,11 @@ class WorkflowSnapshot(_message.Message):
         outputs_json: _builtins.str = ...,
         error: _events_pb2.RunError | None = ...,
         reason: _builtins.str = ...,
+        generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "ended_ms", b"ended_ms", "error", b"error", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "by", b"by", "definition_json", b"definition_json", "ended_ms", b"ended_ms", "epoch", b"epoch", "error", b"error", "logs", b"logs", "nodes", b"nodes", "outputs_json", b"outputs_json", "progress", b"progress", "reason", b"reason", "run_id", b"run_id", "seq", b"seq", "started_ms", b"started_ms", "state", b"state", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "by", b"by", "definition_json", b"definition_json", "ended_ms", b"ended_ms", "epoch", b"epoch", "error", b"error", "generation", b"generation", "logs", b"logs", "nodes", b"nodes", "outputs_json", b"outputs_json", "progress", b"progress", "reason", b"reason", "run_id", b"run_id", "seq", b"seq", "started_ms", b"started_ms", "state", b"state", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_ms: _TypeAlias = _typing.Literal["ended_ms"]  # noqa: Y015
     _WhichOneofArgType__ended_ms: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms"]  # noqa: Y015

@@ -148,7 +148,8 @@ class WorkflowServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryWorkflow(self, request, context):
-        """Runs the failed nodes of a finished run again. UNIMPLEMENTED so far.
+        """Runs what failed in the newest run, and what that cut off, again;
+        FAILED_PRECONDITION unless that run failed or was stopped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,9 @@ class WorkflowServiceStub:
     StopWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.StopWorkflowRequest, _workflow_service_pb2.StopWorkflowResponse]
     """Ends the active run; FAILED_PRECONDITION when there is none."""
     RetryWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.RetryWorkflowRequest, _workflow_service_pb2.RetryWorkflowResponse]
-    """Runs the failed nodes of a finished run again. UNIMPLEMENTED so far."""
+    """Runs what failed in the newest run, and what that cut off, again;
+    FAILED_PRECONDITION unless that run failed or was stopped.
+    """
     CompleteNode: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.CompleteNodeRequest, _workflow_service_pb2.CompleteNodeResponse]
     """Finishes a node that waits for a person. UNIMPLEMENTED so far."""
     GetWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.GetWorkflowRequest, _workflow_service_pb2.GetWorkflowResponse]
@@ -108,7 +110,9 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workflow_service_pb2.RetryWorkflowRequest,
         context: _aio.ServicerContext[_workflow_service_pb2.RetryWorkflowRequest, _abc.Awaitable[_workflow_service_pb2.RetryWorkflowResponse]],
     ) -> _abc.Awaitable[_workflow_service_pb2.RetryWorkflowResponse]:
-        """Runs the failed nodes of a finished run again. UNIMPLEMENTED so far."""
+        """Runs what failed in the newest run, and what that cut off, again;
+        FAILED_PRECONDITION unless that run failed or was stopped.
+        """
 
     @_abc_1.abstractmethod
     def CompleteNode(

@@ -88,10 +88,12 @@ class WorkflowService(WorkflowServiceServicer):
     ) -> pb.PauseWorkflowResponse:
         """See the contract."""
         _check_command(request)
-        if request.mode == pb.PAUSE_MODE_IMMEDIATE:
-            raise Unsupported("this version pauses by draining only: PAUSE_MODE_DRAIN")
         pause = self._engine.pause(
-            request.workflow_id, by=request.by, reason=request.reason, command_id=request.command_id
+            request.workflow_id,
+            by=request.by,
+            reason=request.reason,
+            command_id=request.command_id,
+            immediate=request.mode == pb.PAUSE_MODE_IMMEDIATE,
         )
         return pb.PauseWorkflowResponse(result=self._result(await self._counted("pause", pause)))
 
@@ -129,7 +131,11 @@ class WorkflowService(WorkflowServiceServicer):
         self, request: pb.RetryWorkflowRequest, context: ServicerContext[Any, Any]
     ) -> pb.RetryWorkflowResponse:
         """See the contract."""
-        raise Unsupported("this version can't retry a run; start the workflow again")
+        _check_command(request)
+        retry = self._engine.retry(
+            request.workflow_id, by=request.by, reason=request.reason, command_id=request.command_id
+        )
+        return pb.RetryWorkflowResponse(result=self._result(await self._counted("retry", retry)))
 
     @_answering
     async def CompleteNode(
@@ -258,7 +264,13 @@ class RawWatchRegistrar:
         self._server.add_registered_method_handlers(service, {**handlers, "WatchEvents": raw})
 
 
-_Command = pb.StartWorkflowRequest | pb.PauseWorkflowRequest | pb.ResumeWorkflowRequest | pb.StopWorkflowRequest
+_Command = (
+    pb.StartWorkflowRequest
+    | pb.PauseWorkflowRequest
+    | pb.ResumeWorkflowRequest
+    | pb.StopWorkflowRequest
+    | pb.RetryWorkflowRequest
+)
 
 
 def _check_command(request: _Command) -> None:

@@ -199,6 +199,7 @@ def snapshot(
         logs=[durable_event(projection.workflow_id, projection.run_id, log) for log in projection.logs],
         outputs_json=text(projection.outputs),
         reason=projection.reason,
+        generation=projection.generation,
     )
     _fill_progress(message.progress, progress)
     if projection.failure is not None:

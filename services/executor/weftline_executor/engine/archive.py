@@ -41,7 +41,8 @@ class Archive:
         if record is None:
             return None
         projection = self._kept.pop(record.run_id, None)
-        if projection is None or not projection.state.final:
+        # A run that ended can have been retried since.
+        if projection is None or not projection.state.final or projection.seq != record.last_seq:
             projection = await load_projection(self._store, record)
         self._kept[record.run_id] = projection
         while len(self._kept) > KEPT_PROJECTIONS:

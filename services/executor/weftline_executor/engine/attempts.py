@@ -131,6 +131,23 @@ class Attempts:
             elif attempt.cancel is not None:
                 attempt.cancel()
 
+    def interrupt(self) -> list[int]:
+        """Cancels what may run twice, to be tried again later without counting as failed; gives the nodes."""
+        interrupted = []
+        for node, attempt in list(self._running.items()):
+            if self._prepared[node].type.idempotency == "unsafe":
+                continue
+            attempt.done = attempt.cancelled = True
+            if attempt.cancel is not None:
+                attempt.cancel()
+            del self._running[node]
+            self._timers.unwatch(attempt)
+            self._run.progress.interrupted(attempt)
+            self._runtime.slots.release()
+            self.pend(node, attempt.number + 1, PendingReason.PAUSED)
+            interrupted.append(node)
+        return interrupted
+
     def abandon(self) -> None:
         """Waits no longer for attempts that were asked to end; whatever they still say is dropped."""
         for attempt in list(self._running.values()):

@@ -69,6 +69,16 @@ class RunEstimate:
         if not self._finished[node]:
             self._shares[node] = (progress, elapsed)
 
+    def restart(self, node: int) -> None:
+        """What a running node had done is lost."""
+        self._shares.pop(node, None)
+
+    def reset(self, node: int) -> None:
+        """A node that had finished will run again."""
+        if self._finished[node]:
+            self._finished[node] = 0
+            self._done -= self._durations[node]
+
     def finish(self, node: int) -> None:
         """A node succeeded, failed or was skipped."""
         self._shares.pop(node, None)

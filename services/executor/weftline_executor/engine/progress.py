@@ -53,6 +53,15 @@ class ProgressReport:
         if succeeded:
             self._runtime.history.record(kind, duration)
 
+    def reset(self, node: int) -> None:
+        """A node that had ended is decided anew."""
+        self._estimate.reset(node)
+
+    def interrupted(self, attempt: Attempt) -> None:
+        """What an attempt had done is lost."""
+        self._estimate.restart(attempt.index)
+        self._changed()
+
     def finished(self, node: int) -> None:
         """A node's end is durable."""
         self._estimate.finish(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from weftline_executor.graph import Frontier, Graph, Resolution
@@ -40,22 +41,43 @@ def resolve(frontier: Frontier, node: int, state: NodeState) -> Resolution:
             return Resolution()
 
 
-def rebuild(graph: Graph, projection: RunProjection) -> Standing:
-    """Replays what became of each node through a new frontier; for a new run this gives its roots as ready."""
+def to_reset(graph: Graph, projection: RunProjection) -> set[int]:
+    """The nodes of an ended run that another generation decides anew.
+
+    Those are the ones that failed for good, those that the end kept from running, and all skips below one of them.
+    """
+    reset: set[int] = set()
+    for node in graph.order:
+        state = projection.nodes.get(graph.nodes[node].id)
+        if state is None or (state.status is NodeStatus.ERROR and not state.handled):
+            reset.add(node)
+        elif state.status is NodeStatus.SKIPPED:
+            below = any(graph.sources[edge] in reset for edge in graph.incoming[node])
+            if below or state.reason == SkipReason.RUN_STOPPED:
+                reset.add(node)
+        elif state.status in _OPEN or state.handled in (Handling.PAUSE, Handling.RETRY):
+            reset.add(node)
+    return reset
+
+
+def rebuild(graph: Graph, projection: RunProjection, without: Collection[int] = ()) -> Standing:
+    """Replays what became of each node through a new frontier, of those in `without` as if nothing had."""
     frontier = Frontier(graph)
     first = frontier.begin()
     decided, skipped = list(first.ready), list(first.skipped)
     for node in graph.order:
         state = projection.nodes.get(graph.nodes[node].id)
-        if state is None or state.status not in (NodeStatus.SUCCESS, NodeStatus.ERROR):
+        if node in without or state is None or state.status not in (NodeStatus.SUCCESS, NodeStatus.ERROR):
             continue
+        # It stays decided, even if something above it is decided anew.
+        frontier.settle(node)
         resolution = resolve(frontier, node, state)
         decided += resolution.ready
         skipped += resolution.skipped
 
     def status(node: int) -> NodeStatus:
         state = projection.nodes.get(graph.nodes[node].id)
-        return NodeStatus.PENDING if state is None else state.status
+        return NodeStatus.PENDING if state is None or node in without else state.status
 
     return Standing(
         frontier,

@@ -11,7 +11,7 @@ from weftline_executor.engine.journal import Journal
 from weftline_executor.engine.launcher import Failure
 from weftline_executor.engine.progress import ProgressReport
 from weftline_executor.engine.ready import ReadyQueue
-from weftline_executor.engine.rebuild import rebuild, resolve
+from weftline_executor.engine.rebuild import rebuild, resolve, to_reset
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.timers import RunTimers
 from weftline_executor.engine.verdict import NodeFault, first_fault, terminal_event
@@ -37,6 +37,7 @@ from weftline_executor.model.states import (
     NODE_FAILED,
     UNKNOWN_OUTCOME,
     Handling,
+    NodeStatus,
     PendingReason,
     RunState,
     SkipReason,
@@ -70,6 +71,7 @@ class Run:
         self._frontier = Frontier(graph)
         self._ready = ReadyQueue(graph.height)
         self._on_hold: set[int] = set()
+        self._again: set[int] = set()
         self.attempts = Attempts(self, runtime, self._journal, self._timers)
         self._skipped_nodes = projection.skipped_nodes
         self._started_at = projection.started_at
@@ -122,15 +124,41 @@ class Run:
         self.attempts.pend(node, attempt + 1, PendingReason.RECOVERED)
         self._push(node)
 
-    def pause(self, *, by: str, reason: str, command_id: str) -> int:
-        """Lets no further node start. Gives the seq of the event."""
-        seq = self._drain(by, reason)
-        self._journal.note(command_id, "pause", seq)
+    def retry(self, *, by: str, reason: str, command_id: str) -> int:
+        """Begins another generation of an ended run: what failed, and what that cut off, is decided anew.
+
+        Gives the seq of the event.
+        """
+        reset = to_reset(self.graph, self.projection)
+        standing = rebuild(self.graph, self.projection, reset)
+        self._frontier = standing.frontier
+        self._again.update(standing.ready)
+        seq = self._change(RunResumed, RunState.RUNNING, by=by, mode="retry", reason=reason)
+        self._journal.note(command_id, "retry", seq)
+        for node in sorted(reset):
+            state = self.projection.nodes.get(self.graph.nodes[node].id)
+            if state is not None and state.status is NodeStatus.SKIPPED:
+                self._skipped_nodes -= 1
+            self.progress.reset(node)
+            self.attempts.pend(node, state.attempt + 1 if state else 1, PendingReason.RESET)
         return seq
 
-    def _drain(self, by: str, reason: str) -> int:
+    def pause(self, *, by: str, reason: str, command_id: str, immediate: bool = False) -> int:
+        """Lets no further node start; `immediate` also cancels what runs, to begin again on resume.
+
+        A node that must not run twice is waited for all the same. Gives the seq of the event.
+        """
+        seq = self._halt(by, reason, "immediate" if immediate else "drain")
+        self._journal.note(command_id, "pause", seq)
+        if immediate:
+            for node in self.attempts.interrupt():
+                self._push(node)
+            self._settle()
+        return seq
+
+    def _halt(self, by: str, reason: str, mode: str) -> int:
         state = RunState.PAUSING if self.attempts.busy else RunState.PAUSED
-        return self._change(RunPaused, state, by=by, mode="drain", reason=reason)
+        return self._change(RunPaused, state, by=by, mode=mode, reason=reason)
 
     def resume(self, *, by: str, reason: str, command_id: str) -> int:
         """Lets nodes start again, those that failed and were to wait for this too. Gives the seq of the event."""
@@ -186,6 +214,8 @@ class Run:
                 self.attempts.start_committed(self.graph.index[event.node], self._frontier)
             case NodePending(reason=PendingReason.RETRY):
                 self._await_turn(self.graph.index[event.node], event.due)
+            case NodePending(reason=PendingReason.RESET) if self.graph.index[event.node] in self._again:
+                self._push(self.graph.index[event.node])
             case NodeSkipped():
                 self.progress.finished(self.graph.index[event.node])
             case RunStarted():
@@ -271,7 +301,7 @@ class Run:
     def attempt_ended(self, handling: Handling) -> None:
         """The outcome of an attempt was written."""
         if handling is Handling.PAUSE and self.state is RunState.RUNNING:
-            self._drain(ENGINE, NODE_FAILED)
+            self._halt(ENGINE, NODE_FAILED, "drain")
         elif self._ready and self.state is RunState.RUNNING:
             self._schedule_advance()
 
@@ -284,7 +314,7 @@ class Run:
             return
         if self.state is RunState.RUNNING and not self.halted:
             self._advance()
-        if self.attempts.busy or not self.projection.seq:
+        if self.attempts.busy or not self.projection.seq or self.projection.state.final:
             return
         waits = self._ready or self._frontier.undecided or self._on_hold or self._timers.nodes("retry")
         if self.halted or not waits:

@@ -204,8 +204,7 @@ class Engine:
                 if graph.config.on_conflict == "reject":
                     raise RunActive(workflow_id, active.run_id)
                 await self._replace(active, by)
-            if len(self._runs) >= self._config.max_runs:
-                raise ExecutorFull(self._config.max_runs)
+            self._refuse_if_full()
             head = await self._store.head(workflow_id)
             projection = RunProjection(workflow_id, new_run_id(self._now()))
             run = Run(self._runtime, graph, projection, head.seq)
@@ -215,11 +214,40 @@ class Engine:
             await run.durable(seq)
             return CommandResult(workflow_id, run.run_id, run.state, seq)
 
-    async def pause(self, workflow_id: str, *, by: str, reason: str, command_id: str) -> CommandResult:
+    async def pause(
+        self, workflow_id: str, *, by: str, reason: str, command_id: str, immediate: bool = False
+    ) -> CommandResult:
         """Lets no further node start. Raises IllegalCommand, WorkflowNotFound, CommandReused."""
         return await self._command(
-            "pause", workflow_id, command_id, lambda run: run.pause(by=by, reason=reason, command_id=command_id)
+            "pause",
+            workflow_id,
+            command_id,
+            lambda run: run.pause(by=by, reason=reason, command_id=command_id, immediate=immediate),
         )
+
+    async def retry(self, workflow_id: str, *, by: str, reason: str, command_id: str) -> CommandResult:
+        """Runs what failed in the newest run, and what that cut off, again: the same run, its next generation.
+
+        Raises IllegalCommand unless the run failed or was stopped, WorkflowNotFound, CommandReused, InvalidWorkflow.
+        """
+        async with self._locks.hold(workflow_id):
+            repeated = await self._repeated(workflow_id, command_id, "retry")
+            if repeated is not None:
+                return repeated
+            self._refuse_if_unable()
+            record = await self._store.newest_run(workflow_id)
+            if record is None:
+                raise WorkflowNotFound(workflow_id)
+            if workflow_id in self._runs or record.state not in (RunState.ERROR, RunState.STOPPED):
+                raise IllegalCommand("retry", workflow_id, record.state)
+            self._refuse_if_full()
+            projection = await load_projection(self._store, record)
+            graph = await self.compile(bytes(projection.definition))
+            run = Run(self._runtime, graph, projection, projection.seq)
+            self._runs[workflow_id] = run
+            seq = run.retry(by=by, reason=reason, command_id=command_id)
+            await run.durable(seq)
+            return CommandResult(workflow_id, run.run_id, run.state, seq)
 
     async def resume(self, workflow_id: str, *, by: str, reason: str, command_id: str) -> CommandResult:
         """Lets nodes start again. Raises IllegalCommand, WorkflowNotFound, CommandReused."""
@@ -270,6 +298,10 @@ class Engine:
         if active.state is not RunState.STOPPING:
             active.stop(by=by, reason="replaced", command_id="", grace_ms=None)
         await active.ended.wait()
+
+    def _refuse_if_full(self) -> None:
+        if len(self._runs) >= self._config.max_runs:
+            raise ExecutorFull(self._config.max_runs)
 
     def _refuse_if_unable(self) -> None:
         if self._closing:

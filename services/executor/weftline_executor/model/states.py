@@ -52,6 +52,8 @@ class PendingReason(StrEnum):
     RECOVERED = "recovered"
     RETRY = "retry"
     RESUMED = "resumed"
+    PAUSED = "paused"
+    RESET = "reset"
 
 
 class Handling(StrEnum):

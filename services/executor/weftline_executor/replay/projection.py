@@ -92,6 +92,7 @@ class RunProjection:
         self.reason = ""
         self.started_at = 0
         self.ended_at: int | None = None
+        self.generation = 1
         self.active_ms = 0
         self.active_since: int | None = None
         self.total_nodes = 0
@@ -162,8 +163,14 @@ class RunProjection:
         self.state = state
 
     def _changed(self, event: StateChange) -> None:
+        again = self.state.final
         self._enter(event.state, event)
         self.reason = event.reason
+        if again:
+            self.generation += 1
+            self.ended_at = None
+            self.failure = None
+            self.outputs = NO_JSON
         if event.state is RunState.PAUSED and self.active_since is not None:
             self.active_ms += event.at - self.active_since
             self.active_since = None
@@ -172,13 +179,18 @@ class RunProjection:
 
     def _completed(self, event: RunCompleted) -> None:
         self._enter(event.status, event)
-        self.ended_at = event.at
+        self._ended(event.at)
         self.outputs = event.outputs
 
     def _failed(self, event: RunFailed) -> None:
         self._enter(RunState.ERROR, event)
-        self.ended_at = event.at
+        self._ended(event.at)
         self.failure = event
+
+    def _ended(self, at: int) -> None:
+        self.active_ms = self.active_time(at)
+        self.active_since = None
+        self.ended_at = at
 
     def _transit(self, node_id: str, event: Event) -> NodeState:
         known = self.nodes.get(node_id)
@@ -199,7 +211,11 @@ class RunProjection:
         state = self._transit(event.node, event)
         if before is NodeStatus.ERROR:
             self.failed_nodes -= 1
-        if event.reason in (PendingReason.RETRY, PendingReason.RESUMED):
+        elif before is NodeStatus.SKIPPED:
+            self.skipped_nodes -= 1
+        if event.reason is PendingReason.RESET:
+            state.failures = 0
+        if event.reason not in (PendingReason.RECOVERED, PendingReason.CONCURRENCY):
             # The next attempt begins anew; only after a crash does an attempt go on where the one before was.
             state.first_started_at = None
         state.attempt = event.attempt

@@ -35,6 +35,8 @@ RUN_TRANSITIONS: Mapping[tuple[RunState, type[Event]], frozenset[RunState]] = {
     (RunState.STOPPING, RunStopping): frozenset({RunState.STOPPING}),
     (RunState.STOPPING, RunCompleted): frozenset({RunState.STOPPED}),
     (RunState.STOPPING, RunFailed): frozenset({RunState.ERROR}),
+    (RunState.ERROR, RunResumed): frozenset({RunState.RUNNING}),
+    (RunState.STOPPED, RunResumed): frozenset({RunState.RUNNING}),
 }
 """From a run's state, by an event, to the states that the event may carry."""
 
@@ -47,5 +49,6 @@ NODE_TRANSITIONS: Mapping[tuple[NodeStatus, type[Event]], NodeStatus] = {
     (NodeStatus.RUNNING, NodeSucceeded): NodeStatus.SUCCESS,
     (NodeStatus.RUNNING, NodeFailed): NodeStatus.ERROR,
     (NodeStatus.ERROR, NodePending): NodeStatus.PENDING,
+    (NodeStatus.SKIPPED, NodePending): NodeStatus.PENDING,
 }
 """From a node's status, by an event, to its next status."""
