@@ -148,10 +148,17 @@ class _Watch(ABC):
     def finish(self, parts: list[bytes], moved: bool) -> bytes:
         """One encoded response with these events."""
 
+    def known_head(self) -> int:
+        """The head of the one workflow that is watched, 0 when all are."""
+        run = self.engine.active(self.request.workflow_id)
+        if run is not None and run.projection.seq:
+            return run.projection.seq
+        return self.place if self.request.workflow_id else 0
+
     def heartbeat(self) -> bytes:
         beat = pb.WatchHeartbeat(
             epoch=self.engine.store.epoch,
-            seq=self.place if self.request.workflow_id else 0,
+            seq=self.known_head(),
             commit=self.tail.last_commit,
             timestamp_ms=round(time.time() * 1000),
             active_workflows=self.engine.active_runs,

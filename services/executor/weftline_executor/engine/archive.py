@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from weftline_executor.model.records import RunRecord
+from weftline_executor.model.events import Event, NodeFailed, RunFailed
+from weftline_executor.model.records import Batch, RunRecord
 from weftline_executor.replay import RunProjection
 from weftline_executor.store import Store
 
 KEPT_PROJECTIONS = 32
+INTERRUPTED = "the executor stopped while the node ran"
 
 
 async def load_projection(store: Store, record: RunRecord) -> RunProjection:
@@ -26,6 +28,18 @@ async def load_projection(store: Store, record: RunRecord) -> RunProjection:
                 projection.apply(event)
             after = batch.last_seq
     return projection
+
+
+def given_up(projection: RunProjection, error: str, now: int) -> Batch:
+    """The batch that ends a run which can no longer be run, for example because a node type is gone."""
+    seq = projection.seq
+    events: list[Event] = []
+    for node_id in projection.in_flight():
+        seq += 1
+        attempt = projection.nodes[node_id].attempt
+        events.append(NodeFailed(seq, now, node_id, attempt, 0, INTERRUPTED, "interrupted"))
+    events.append(RunFailed(seq + 1, now, error, "not_recoverable"))
+    return Batch(projection.workflow_id, projection.run_id, tuple(events))
 
 
 class Archive:

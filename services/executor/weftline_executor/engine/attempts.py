@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -25,6 +25,9 @@ from weftline_executor.replay import RunProjection
 MAX_CONTEXT = 8192
 MAX_MESSAGE = 8192
 CANCELLED = Failure("cancelled: the run was stopped", "cancelled", retryable=False)
+INTERRUPTED = Failure("the executor stopped while the node ran", "interrupted", retryable=False)
+CRASH_LOOP = Failure("the executor died each time that the node ran", "crash_loop", retryable=False)
+MAX_RECOVERIES = 20
 
 
 class Run(Protocol):
@@ -131,11 +134,15 @@ class Attempts:
             elif attempt.cancel is not None:
                 attempt.cancel()
 
-    def interrupt(self) -> list[int]:
-        """Cancels what may run twice, to be tried again later without counting as failed; gives the nodes."""
+    def interrupt(self, reason: PendingReason, only: Sequence[Attempt] | None = None) -> list[int]:
+        """Cancels what may run twice, to be tried again without counting as failed; gives the nodes.
+
+        `only` limits it to some attempts, of which others may be other runs'.
+        """
         interrupted = []
-        for node, attempt in list(self._running.items()):
-            if self._prepared[node].type.idempotency == "unsafe":
+        for attempt in list(self._running.values()) if only is None else only:
+            node = attempt.index
+            if self._running.get(node) is not attempt or self._prepared[node].type.idempotency == "unsafe":
                 continue
             attempt.done = attempt.cancelled = True
             if attempt.cancel is not None:
@@ -144,7 +151,7 @@ class Attempts:
             self._timers.unwatch(attempt)
             self._run.progress.interrupted(attempt)
             self._runtime.slots.release()
-            self.pend(node, attempt.number + 1, PendingReason.PAUSED)
+            self.pend(node, attempt.number + 1, reason)
             interrupted.append(node)
         return interrupted
 

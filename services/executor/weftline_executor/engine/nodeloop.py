@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from weftline_executor.engine.attempt import Attempt
@@ -53,6 +53,10 @@ class NodeLoop:
         task = asyncio.current_task(self._loop)
         return self._attempts.get(task) if task is not None else None
 
+    def attempts(self) -> list[Attempt]:
+        """The attempts that run in this loop."""
+        return list(dict.fromkeys(self._attempts.copy().values()))
+
     def stop(self) -> None:
         """Ends the loop when it comes to it; a blocked one dies with the process."""
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -97,17 +101,22 @@ class NodeLoops:
         """See NodeLoop.submit."""
         return self._current.submit(attempt, coroutine, done)
 
-    async def watch(self, on_blocked: Callable[[Attempt], None]) -> None:
-        """Calls `on_blocked` for each attempt that blocks the loop, and goes on with a fresh loop; until cancelled."""
+    async def watch(self, on_blocked: Callable[[Attempt, Sequence[Attempt]], None]) -> None:
+        """Goes on with a fresh loop whenever an attempt blocks the one there is, until cancelled.
+
+        Calls `on_blocked` with that attempt, and with those that it keeps from going on.
+        """
         while True:
             await asyncio.sleep(min(1.0, self._blocked_seconds / 4))
             attempt = self._current.blocked_by(self._blocked_seconds)
             if attempt is None:
                 continue
             _log.warning("node %r blocks its event loop; new nodes get another", attempt.node_id)
+            beside = [other for other in self._current.attempts() if other is not attempt]
+            self._current.stop()
             self._made += 1
             self._current = NodeLoop(f"weftline-nodes-{self._made}")
-            on_blocked(attempt)
+            on_blocked(attempt, beside)
 
     def stop(self) -> None:
         """Ends the current loop."""

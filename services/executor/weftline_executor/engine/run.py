@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
-from weftline_executor.engine.attempts import CANCELLED, Attempts
+from weftline_executor.engine.attempt import Attempt
+from weftline_executor.engine.attempts import CANCELLED, CRASH_LOOP, INTERRUPTED, MAX_RECOVERIES, Attempts
 from weftline_executor.engine.journal import Journal
 from weftline_executor.engine.launcher import Failure
 from weftline_executor.engine.progress import ProgressReport
@@ -116,13 +118,15 @@ class Run:
 
     def _interrupted(self, node: int) -> None:
         """A node was running when the process died: it will run again, or, in a run that is stopping, never."""
-        attempt = self.projection.nodes[self.graph.nodes[node].id].attempt
-        self.attempts.continue_from(node, attempt)
-        if self.state is RunState.STOPPING:
-            self.attempts.fail(node, CANCELLED, 0)
-            return
-        self.attempts.pend(node, attempt + 1, PendingReason.RECOVERED)
-        self._push(node)
+        state = self.projection.nodes[self.graph.nodes[node].id]
+        self.attempts.continue_from(node, state.attempt)
+        if self.halted:
+            self.attempts.fail(node, CANCELLED if self.state is RunState.STOPPING else INTERRUPTED, 0)
+        elif state.recoveries >= MAX_RECOVERIES:
+            self.attempts.fail(node, CRASH_LOOP, 0)
+        else:
+            self.attempts.pend(node, state.attempt + 1, PendingReason.RECOVERED)
+            self._push(node)
 
     def retry(self, *, by: str, reason: str, command_id: str) -> int:
         """Begins another generation of an ended run: what failed, and what that cut off, is decided anew.
@@ -151,10 +155,22 @@ class Run:
         seq = self._halt(by, reason, "immediate" if immediate else "drain")
         self._journal.note(command_id, "pause", seq)
         if immediate:
-            for node in self.attempts.interrupt():
+            for node in self.attempts.interrupt(PendingReason.PAUSED):
                 self._push(node)
             self._settle()
         return seq
+
+    def move(self, attempts: Sequence[Attempt]) -> None:
+        """Begins anew those of the attempts that are this run's and may run twice, because they can't go on."""
+        moved = self.attempts.interrupt(PendingReason.RECOVERED, attempts)
+        for node in moved:
+            self._push(node)
+        if moved:
+            self._settle()
+
+    def note(self, command_id: str, name: str) -> None:
+        """Remembers a command that changed nothing, with what the run writes next."""
+        self._journal.note(command_id, name, self.projection.first_seq)
 
     def _halt(self, by: str, reason: str, mode: str) -> int:
         state = RunState.PAUSING if self.attempts.busy else RunState.PAUSED

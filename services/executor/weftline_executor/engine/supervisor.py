@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from weftline_executor.engine.archive import Archive, load_projection
+from weftline_executor.engine.archive import Archive, given_up, load_projection
 from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.commit import Committer
 from weftline_executor.engine.estimate import DurationHistory
@@ -32,8 +32,8 @@ from weftline_executor.errors import (
 )
 from weftline_executor.graph import Graph, Limits, compile_graph
 from weftline_executor.metrics import Metrics
-from weftline_executor.model.events import Event, NodeFailed, RunFailed, Telemetry
-from weftline_executor.model.records import Batch, Retention
+from weftline_executor.model.events import Telemetry
+from weftline_executor.model.records import Batch, Retention, RunRecord
 from weftline_executor.model.states import RunState
 from weftline_executor.replay import RunProjection
 from weftline_executor.store import Store
@@ -148,7 +148,7 @@ class Engine:
         self._spawn("retention", self._retain())
         self._spawn("node-loop-watch", self._loops.watch(self._blocked))
         for record in await self._store.active_runs():
-            await self._recover(await load_projection(self._store, record))
+            await self._recover(record)
 
     async def close(self) -> None:
         """Refuses commands, lets what was decided become durable, and stops; active runs go on at the next start."""
@@ -200,6 +200,7 @@ class Engine:
             active = self._runs.get(workflow_id)
             if active is not None:
                 if graph.config.on_conflict == "attach":
+                    active.note(command_id, "start")
                     return CommandResult(workflow_id, active.run_id, active.state, active.projection.first_seq, True)
                 if graph.config.on_conflict == "reject":
                     raise RunActive(workflow_id, active.run_id)
@@ -315,7 +316,12 @@ class Engine:
             events += len(batch.events)
             run = self._runs.get(batch.workflow_id)
             if run is not None and run.run_id == batch.run_id:
-                run.committed(batch)
+                try:
+                    run.committed(batch)
+                except Exception:
+                    # A fault in one run must not end the commits of all others; at the next start it is tried again.
+                    _log.critical("run %s of %s stands still", run.run_id, run.workflow_id, exc_info=True)
+                    del self._runs[run.workflow_id]
         self._metrics.events.inc(events)
         self._listener.committed(batches)
 
@@ -325,42 +331,31 @@ class Engine:
         self._metrics.runs_ended.labels(projection.state.value).inc()
         self._metrics.run_seconds.observe(((projection.ended_at or 0) - projection.started_at) / 1000)
 
-    def _blocked(self, attempt: Attempt) -> None:
+    def _blocked(self, attempt: Attempt, beside: Sequence[Attempt]) -> None:
         seconds = self._config.blocked_loop_seconds
+        failure = Failure(
+            f"the node's code blocked its event loop for more than {seconds:g} s; "
+            "await instead, or declare the node as a plain def to run it in a thread",
+            "node_blocked",
+        )
         for run in list(self._runs.values()):
-            run.attempts.finish_blocked(
-                attempt,
-                Failure(
-                    f"the node's code blocked its event loop for more than {seconds:g} s; "
-                    "await instead, or declare the node as a plain def to run it in a thread",
-                    "node_blocked",
-                ),
-            )
+            run.attempts.finish_blocked(attempt, failure)
+            run.move(beside)
 
-    async def _recover(self, projection: RunProjection) -> None:
+    async def _recover(self, record: RunRecord) -> None:
+        projection = await load_projection(self._store, record)
         try:
             graph = await self.compile(bytes(projection.definition))
         except InvalidWorkflow as error:
             _log.error("run %s of %s can't go on: %s", projection.run_id, projection.workflow_id, error)
-            await self._give_up(projection, f"the run can't go on after a restart: {error}")
+            lost = given_up(projection, f"the run can't go on after a restart: {error}", self._now())
+            self._listener.committed(await self._store.append([lost]))
             return
         run = Run(self._runtime, graph, projection, projection.seq)
         self._runs[projection.workflow_id] = run
         self._metrics.runs_recovered.inc()
         run.recover()
         _log.info("run %s of %s goes on after a restart", run.run_id, run.workflow_id)
-
-    async def _give_up(self, projection: RunProjection, error: str) -> None:
-        """Ends a run that this executor can no longer run, for example because a node type is gone."""
-        now, seq = self._now(), projection.seq
-        events: list[Event] = []
-        for node_id in projection.in_flight():
-            seq += 1
-            attempt = projection.nodes[node_id].attempt
-            events.append(NodeFailed(seq, now, node_id, attempt, 0, "the executor stopped while it ran", "interrupted"))
-        events.append(RunFailed(seq + 1, now, error, "not_recoverable"))
-        batch = Batch(projection.workflow_id, projection.run_id, tuple(events))
-        self._listener.committed(await self._store.append([batch]))
 
     async def _retain(self) -> None:
         while True:

@@ -59,7 +59,7 @@ def simulate(
         for edge in graph.outgoing[node]:
             target = graph.targets[edge]
             missing[target] -= 1
-            if not missing[target] and not finished[target]:
+            if not missing[target] and not finished[target] and target not in running:
                 heapq.heappush(ready, (-tail[target], target))
     return Forecast(clock, peak)
 

@@ -52,6 +52,7 @@ class NodeState:
         "output",
         "progress",
         "reason",
+        "recoveries",
         "started_at",
         "status",
     )
@@ -68,6 +69,7 @@ class NodeState:
         self.handle = ""
         self.handled = Handling.NONE
         self.failures = 0
+        self.recoveries = 0
         self.due = 0
         self.output: Raw = NO_JSON
         self.progress: float | None = None
@@ -214,7 +216,9 @@ class RunProjection:
         elif before is NodeStatus.SKIPPED:
             self.skipped_nodes -= 1
         if event.reason is PendingReason.RESET:
-            state.failures = 0
+            state.failures = state.recoveries = 0
+        elif event.reason is PendingReason.RECOVERED:
+            state.recoveries += 1
         if event.reason not in (PendingReason.RECOVERED, PendingReason.CONCURRENCY):
             # The next attempt begins anew; only after a crash does an attempt go on where the one before was.
             state.first_started_at = None

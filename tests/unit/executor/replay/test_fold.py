@@ -99,8 +99,12 @@ def test_a_run_changes_its_state_as_the_table_says_and_in_no_other_way(
             assert projection.state is state
 
 
-def test_a_final_state_has_no_way_out() -> None:
-    assert not [key for key in RUN_TRANSITIONS if key[0] in FINAL_STATES]
+def test_a_final_state_has_no_way_out_but_to_be_tried_again_when_the_run_did_not_succeed() -> None:
+    ways = {key: states for key, states in RUN_TRANSITIONS.items() if key[0] in FINAL_STATES}
+    assert ways == {
+        (RunState.ERROR, model.RunResumed): {RunState.RUNNING},
+        (RunState.STOPPED, model.RunResumed): {RunState.RUNNING},
+    }
 
 
 def test_every_state_that_is_not_final_can_be_stopped_and_can_fail() -> None:
