@@ -71,12 +71,22 @@ async def _serve(settings: Settings, registry: Registry) -> None:
     await engine.start()
     await server.start()
     _log.info("serving gRPC on %s, metrics on %s", settings.listen, settings.metrics_listen)
-    await stopping.wait()
+    await _first_of(stopping, engine.failed)
     _log.info("stopping")
     await server.stop()
     await engine.close()
     await store.close()
     metrics_server.shutdown()
+    if engine.failed.is_set():
+        raise ExecutorError("a part that nothing works without has died; started again, the executor goes on")
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    """Waits until one of the events is set."""
+    waiting = [asyncio.create_task(event.wait(), name="until the end") for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 def _config(settings: Settings) -> EngineConfig:

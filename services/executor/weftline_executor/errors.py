@@ -114,6 +114,15 @@ class ShuttingDown(ExecutorError):
         super().__init__("the executor is shutting down")
 
 
+class Internal(ExecutorError):
+    """Something that nobody expected; the executor's log says what."""
+
+    code = "internal"
+
+    def __init__(self) -> None:
+        super().__init__("the executor failed to do this; its log says why")
+
+
 class Unsupported(ExecutorError):
     """A part of the contract that this version does not do yet."""
 

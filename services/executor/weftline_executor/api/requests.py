@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -32,6 +33,17 @@ def check_length(field: str, value: str, limit: int) -> str:
     if len(value) > limit:
         raise InvalidArgument(field, f"expected at most {limit} characters, got {len(value)}")
     return value
+
+
+def check_enum(field: str, value: int, names: Mapping[int, str]) -> None:
+    """Raises InvalidArgument for a number that the contract has no name for."""
+    if value not in names:
+        raise InvalidArgument(field, f"expected one of {', '.join(names.values())}, got {value}")
+
+
+def enum_names(items: Iterable[tuple[str, int]]) -> dict[int, str]:
+    """The names of an enumeration by number, from its `items()`."""
+    return {number: name for name, number in items}
 
 
 def page_size(value: int) -> int:

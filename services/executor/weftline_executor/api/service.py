@@ -21,10 +21,19 @@ from weftline_executor.api.translate import RUN_STATES, RUN_STATES_BACK, run_sum
 from weftline_executor.api.watch import Watches
 from weftline_executor.engine import CommandResult, Engine
 from weftline_executor.engine.ids import new_run_id
-from weftline_executor.errors import ExecutorError, InvalidArgument, InvalidWorkflow, Unsupported, WorkflowNotFound
+from weftline_executor.errors import (
+    ExecutorError,
+    Internal,
+    InvalidArgument,
+    InvalidWorkflow,
+    Unsupported,
+    WorkflowNotFound,
+)
 from weftline_executor.metrics import Metrics
 from weftline_executor.nodes import NodeType
 
+_PAUSE_MODES = requests.enum_names(pb.PauseMode.items())
+_STOP_MODES = requests.enum_names(pb.StopMode.items())
 MAX_COMMAND_ID = 128
 MAX_BY = 256
 MAX_REASON = 1024
@@ -45,6 +54,9 @@ def _answering(method: _Method[_Request, _Response]) -> _Method[_Request, _Respo
             return await method(self, request, context)
         except ExecutorError as error:
             await abort(context, error)
+        except Exception:
+            _log.exception("%s failed", method.__name__)
+            await abort(context, Internal())
 
     return answer
 
@@ -76,7 +88,7 @@ class WorkflowService(WorkflowServiceServicer):
         workflow_id = request.workflow_id or self._mint_workflow_id(request.command_id)
         requests.check_id("workflow_id", workflow_id)
         _check_command(request)
-        start = self._engine.start_workflow(
+        start = self._engine.commands.start(
             workflow_id, request.definition_json.encode(), by=request.by, command_id=request.command_id
         )
         result = await self._counted("start", start)
@@ -88,7 +100,8 @@ class WorkflowService(WorkflowServiceServicer):
     ) -> pb.PauseWorkflowResponse:
         """See the contract."""
         _check_command(request)
-        pause = self._engine.pause(
+        requests.check_enum("mode", request.mode, _PAUSE_MODES)
+        pause = self._engine.commands.pause(
             request.workflow_id,
             by=request.by,
             reason=request.reason,
@@ -103,7 +116,7 @@ class WorkflowService(WorkflowServiceServicer):
     ) -> pb.ResumeWorkflowResponse:
         """See the contract."""
         _check_command(request)
-        resume = self._engine.resume(
+        resume = self._engine.commands.resume(
             request.workflow_id, by=request.by, reason=request.reason, command_id=request.command_id
         )
         return pb.ResumeWorkflowResponse(result=self._result(await self._counted("resume", resume)))
@@ -114,10 +127,11 @@ class WorkflowService(WorkflowServiceServicer):
     ) -> pb.StopWorkflowResponse:
         """See the contract."""
         _check_command(request)
+        requests.check_enum("mode", request.mode, _STOP_MODES)
         grace = request.grace_ms if request.HasField("grace_ms") else requests.DEFAULT_GRACE_MS
         if not 0 <= grace <= requests.MAX_GRACE_MS:
             raise InvalidArgument("grace_ms", f"expected 0 to {requests.MAX_GRACE_MS}, got {grace}")
-        stop = self._engine.stop(
+        stop = self._engine.commands.stop(
             request.workflow_id,
             by=request.by,
             reason=request.reason,
@@ -132,7 +146,7 @@ class WorkflowService(WorkflowServiceServicer):
     ) -> pb.RetryWorkflowResponse:
         """See the contract."""
         _check_command(request)
-        retry = self._engine.retry(
+        retry = self._engine.commands.retry(
             request.workflow_id, by=request.by, reason=request.reason, command_id=request.command_id
         )
         return pb.RetryWorkflowResponse(result=self._result(await self._counted("retry", retry)))

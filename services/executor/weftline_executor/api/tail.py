@@ -182,6 +182,11 @@ class Tail:
                     for watcher in (*watchers, *everything):
                         watcher.push(item)
 
+    def listening(self, workflow_id: str) -> bool:
+        """See Listener."""
+        watchers = (*self._by_workflow.get(workflow_id, ()), *self._by_workflow.get("", ()))
+        return any(watcher.telemetry for watcher in watchers)
+
     def telemetry(self, workflow_id: str, run_id: str, event: Telemetry) -> None:
         """See Listener."""
         watchers = [

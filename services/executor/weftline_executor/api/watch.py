@@ -10,16 +10,17 @@ from dataclasses import replace
 
 from weftline.v1 import workflow_service_pb2 as pb
 from weftline_executor import __version__
-from weftline_executor.api.requests import check_id
+from weftline_executor.api.requests import check_enum, check_id, enum_names
 from weftline_executor.api.snapshots import Snapshots
 from weftline_executor.api.tail import Item, Tail, Watcher, varint
 from weftline_executor.engine import Engine
-from weftline_executor.errors import InvalidArgument, ShuttingDown, WorkflowNotFound
+from weftline_executor.errors import InvalidArgument, ShuttingDown, StoreUnavailable, WorkflowNotFound
 from weftline_executor.metrics import Metrics
 from weftline_executor.model.records import Batch
 from weftline_executor.store.batches import cut
 
 MAX_RESPONSE_BYTES = 256 * 1024
+_STARTS = enum_names(pb.WatchFrom.items())
 _COMMIT_TAG = b"\x30"  # field 6 (`commit`) of WatchEventsResponse, varint
 
 
@@ -218,6 +219,8 @@ class _WatchOne(_Watch):
         return await self.engine.store.read(self.request.workflow_id, self.place)
 
     def passed(self, batch: Batch) -> Batch:
+        if batch.first_seq != self.place + 1:
+            raise StoreUnavailable("events were deleted while they were read; watch again from the cursor")
         self.place = batch.last_seq
         return batch
 
@@ -280,6 +283,8 @@ class _WatchAll(_Watch):
 
     async def read(self) -> list[Batch]:
         batches = await self.engine.store.read_all(self.place)
+        if await self.engine.store.compacted_commit() > self.place:
+            raise StoreUnavailable("events were deleted while they were read; watch again from the position")
         return [batch for batch in batches if self._committed(batch)]
 
     def _committed(self, batch: Batch) -> bool:
@@ -304,6 +309,7 @@ class _WatchAll(_Watch):
 
 def _check(request: pb.WatchEventsRequest) -> None:
     """Refuses a watch that asks for a cursor without giving the right one."""
+    check_enum("start_from", request.start_from, _STARTS)
     if request.workflow_id:
         check_id("workflow_id", request.workflow_id)
     if request.start_from != pb.WATCH_FROM_CURSOR:

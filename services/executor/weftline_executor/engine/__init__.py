@@ -1,5 +1,6 @@
 """The engine: runs graphs as event-sourced state machines with one writer each."""
 
-from weftline_executor.engine.supervisor import CommandResult, Engine, EngineConfig, Listener
+from weftline_executor.engine.commands import CommandResult
+from weftline_executor.engine.supervisor import Engine, EngineConfig, Listener
 
 __all__ = ["CommandResult", "Engine", "EngineConfig", "Listener"]

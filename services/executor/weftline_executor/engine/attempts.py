@@ -173,9 +173,8 @@ class Attempts:
             self.uncommitted += 1
             seq, now = self._journal.next_seq(), self._runtime.now()
             output = msgspec.Raw(result.output) if result.output else NO_JSON
-            self._journal.append(
-                NodeSucceeded(seq, now, attempt.node_id, attempt.number, duration, output, result.handle)
-            )
+            succeeded = NodeSucceeded(seq, now, attempt.node_id, attempt.number, duration, output, result.handle)
+            self._journal.append(succeeded, len(result.output))
         else:
             handling = self.fail(attempt.index, CANCELLED if attempt.cancelled else result, duration)
         self._run.progress.attempt_ended(attempt, duration, isinstance(result, Success))
@@ -223,7 +222,8 @@ class Attempts:
 
     def report_log(self, attempt: Attempt, level: str, message: str, context: Mapping[str, object]) -> None:
         """See Reporter."""
-        if not attempt.done:
+        if not attempt.done and not (self._journal.full and self._runtime.committer.failing):
+            # While the log can't be written, what nodes say would only fill the memory.
             attempt.hear()
             encoded = json_object(context, MAX_CONTEXT) if context else NO_JSON
             text = clean(str(message), MAX_MESSAGE)

@@ -28,19 +28,31 @@ class Writer(Protocol):
 class Committer:
     """Commits what writers have marked, one transaction at a time, and hands the durable batches to `on_committed`.
 
-    When the store can't write, the same batches are tried again every second; nothing new is taken meanwhile, so the
-    runs stand still and memory stays bounded. `healthy` says whether the last try succeeded.
+    When the store can't write, `on_failure` is told and the same batches are tried again every second; nothing new is
+    taken meanwhile, so the runs stand still. `healthy` says whether the last try succeeded.
     """
 
-    def __init__(self, store: Store, metrics: Metrics, on_committed: Callable[[Sequence[Batch]], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        metrics: Metrics,
+        on_committed: Callable[[Sequence[Batch]], None],
+        on_failure: Callable[[StoreUnavailable], None],
+    ) -> None:
         self._store = store
         self._metrics = metrics
         self._on_committed = on_committed
+        self._on_failure = on_failure
         self._marked: list[Writer] = []
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self.healthy = True
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last try to write failed."""
+        return not self.healthy
 
     def mark(self, writer: Writer) -> None:
         """Notes that `writer` has events; a writer marks itself once until they are taken."""
@@ -74,6 +86,7 @@ class Committer:
                     _log.error("cannot write events, trying again every %.0f s: %s", RETRY_SECONDS, error)
                 self.healthy = False
                 self._metrics.commit_failures.inc()
+                self._on_failure(error)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if not self.healthy:

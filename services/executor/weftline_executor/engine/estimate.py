@@ -11,6 +11,7 @@ from weftline_executor.graph.forecast import lower_bound, simulate, tails
 
 KEPT_DURATIONS = 20
 MAX_KINDS = 10_000
+MAX_REMAINING = float(1 << 53)
 MAX_SIMULATED = 2_000
 """Graphs with more nodes are not played through, which would hold up other runs; a bound serves for them."""
 
@@ -19,27 +20,29 @@ class DurationHistory:
     """The newest durations of successful nodes, by kind (a type with its configuration) and by type."""
 
     def __init__(self) -> None:
-        self._durations: OrderedDict[object, deque[int]] = OrderedDict()
+        # By the hash of a kind, since a configuration can be large.
+        self._durations: OrderedDict[int | str, deque[int]] = OrderedDict()
 
     def record(self, kind: tuple[str, bytes], duration: int) -> None:
         """Notes that a node of this kind took `duration` ms."""
-        for entry in (kind, kind[0]):
+        for entry in (hash(kind), kind[0]):
             durations = self._durations.get(entry)
             if durations is None:
                 durations = self._durations[entry] = deque(maxlen=KEPT_DURATIONS)
                 if len(self._durations) > MAX_KINDS:
                     self._durations.popitem(last=False)
+            self._durations.move_to_end(entry)
             durations.append(duration)
 
     def of_kind(self, kind: tuple[str, bytes]) -> float | None:
         """The median of nodes that were configured alike."""
-        return self._median(kind)
+        return self._median(hash(kind))
 
     def of_type(self, node_type: str) -> float | None:
         """The median of nodes of the type."""
         return self._median(node_type)
 
-    def _median(self, entry: object) -> float | None:
+    def _median(self, entry: int | str) -> float | None:
         durations = self._durations.get(entry)
         return max(1.0, median(durations)) if durations else None
 
@@ -104,15 +107,19 @@ class RunEstimate:
             played = simulate(
                 self._graph, self._durations, self._tail, finished=self._finished, running=left, slots=self._slots
             )
-            return round(played.duration)
+            return _whole(played.duration)
         work = self._total - self._done - sum(self._durations[node] - rest for node, rest in left.items())
         bound = lower_bound(self._durations, self._tail, work=work, running=left, waiting=waiting, slots=self._slots)
-        return round(bound)
+        return _whole(bound)
 
     def _left(self, node: int, elapsed: int) -> float:
         share, at = self._shares.get(node, (0.0, 0))
         if share:
             return max(0.0, at / share - elapsed)
         # A node that is late says nothing about when it ends; as long again as it is late is as good as any guess.
-        rest = self._durations[node] - elapsed
-        return rest if rest > 0 else -rest
+        return abs(self._durations[node] - elapsed)
+
+
+def _whole(milliseconds: float) -> int | None:
+    """A time as whole milliseconds; None for one that nobody can mean."""
+    return round(milliseconds) if milliseconds <= MAX_REMAINING else None

@@ -8,6 +8,9 @@ from weftline_executor.engine.commit import Committer
 from weftline_executor.model.events import Event
 from weftline_executor.model.records import Batch, Command
 
+MAX_EVENTS = 4096
+MAX_BYTES = 8 << 20
+
 
 class Journal:
     """Numbers the events of a run and hands them to the committer in batches.
@@ -22,11 +25,18 @@ class Journal:
         self._seq = head
         self._events: list[Event] = []
         self._commands: list[Command] = []
+        self._undurable: dict[str, Command] = {}
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._bytes = 0
         self._marked = False
 
     def __len__(self) -> int:
         return len(self._events)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that nothing should be added that can wait too."""
+        return len(self._events) >= MAX_EVENTS or self._bytes >= MAX_BYTES
 
     def next_seq(self) -> int:
         """Takes the next seq."""
@@ -36,20 +46,28 @@ class Journal:
         self._seq += 1
         return self._seq
 
-    def append(self, event: Event) -> None:
-        """Adds the event whose seq was taken last."""
+    def append(self, event: Event, size: int = 0) -> None:
+        """Adds the event whose seq was taken last; `size` is that of the free data in it, in bytes."""
         self._events.append(event)
+        self._bytes += size
 
     def note(self, command_id: str, name: str, seq: int) -> None:
         """Ties a command to the event that it caused, so that it is known when it comes again."""
         if command_id:
-            self._commands.append(Command(command_id, name, seq))
+            command = Command(command_id, name, seq)
+            self._commands.append(command)
+            self._undurable[command_id] = command
+
+    def undurable(self, command_id: str) -> Command | None:
+        """A command that was noted and is not durable yet."""
+        return self._undurable.get(command_id)
 
     def take(self) -> Batch:
         """See Writer."""
         batch = Batch(self._workflow_id, self._run_id, tuple(self._events), tuple(self._commands))
         self._events.clear()
         self._commands.clear()
+        self._bytes = 0
         self._marked = False
         return batch
 
@@ -59,8 +77,17 @@ class Journal:
         self._waiters.append((seq, waiter))
         await waiter
 
+    def unwritable(self, error: Exception) -> None:
+        """Tells whoever waits that the log fails; what they wait for may still become durable later."""
+        waiters, self._waiters = self._waiters, []
+        for _, waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+
     def committed(self, seq: int) -> None:
         """Wakes whoever waits for an event up to `seq`."""
+        if self._undurable:
+            self._undurable = {key: command for key, command in self._undurable.items() if command.seq > seq}
         if not self._waiters:
             return
         for wanted, waiter in self._waiters:

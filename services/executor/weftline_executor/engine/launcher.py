@@ -224,22 +224,33 @@ class Launcher:
         return Success(output, handle)
 
     def _failure(self, launch: Launch, error: BaseException) -> Failure:
-        match error:
-            case NodeFailed():
-                details = bytes(json_object(error.details, MAX_DETAILS)) if error.details else b""
-                return Failure(
-                    clean(error.message, MAX_ERROR),
-                    clean(error.code, MAX_CODE),
-                    details,
-                    error.retryable,
-                    error.retry_after or 0.0,
-                )
-            case ConfigInvalid() | ExpressionFailed():
-                return Failure(clean(str(error), MAX_ERROR), error.code, retryable=False)
-            case SecretMissing() | SecretUnreadable():
-                code = "secret_missing" if isinstance(error, SecretMissing) else "secret_unreadable"
-                return Failure(str(error), code, retryable=False)
-            case _:
-                where = f"run {launch.run_id}, node {launch.attempt.node_id!r} ({launch.node.type.name})"
-                _log.info("%s raised", where, exc_info=error)
-                return Failure(clean(f"{type(error).__name__}: {error}", MAX_ERROR), "node_raised")
+        """What an error means. Never raises, whatever the node's code made of its error."""
+        try:
+            return _known_failure(error) or self._unknown_failure(launch, error)
+        except Exception:
+            return Failure(f"{type(error).__name__}, which can't be shown", "node_raised")
+
+    def _unknown_failure(self, launch: Launch, error: BaseException) -> Failure:
+        where = f"run {launch.run_id}, node {launch.attempt.node_id!r} ({launch.node.type.name})"
+        _log.info("%s raised %s", where, type(error).__name__, exc_info=error)
+        return Failure(clean(f"{type(error).__name__}: {error}", MAX_ERROR), "node_raised")
+
+
+def _known_failure(error: BaseException) -> Failure | None:
+    match error:
+        case NodeFailed():
+            details = bytes(json_object(error.details, MAX_DETAILS)) if error.details else b""
+            return Failure(
+                clean(str(error.message), MAX_ERROR),
+                clean(str(error.code), MAX_CODE),
+                details,
+                error.retryable,
+                error.retry_after or 0.0,
+            )
+        case ConfigInvalid() | ExpressionFailed():
+            return Failure(clean(str(error), MAX_ERROR), error.code, retryable=False)
+        case SecretMissing() | SecretUnreadable():
+            code = "secret_missing" if isinstance(error, SecretMissing) else "secret_unreadable"
+            return Failure(str(error), code, retryable=False)
+        case _:
+            return None

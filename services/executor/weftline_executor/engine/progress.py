@@ -112,5 +112,5 @@ class ProgressReport:
 
     def _tell(self) -> None:
         self._timer = None
-        if not self._run.projection.state.final:
+        if not self._run.projection.state.final and self._runtime.listening(self._run.workflow_id):
             self._runtime.on_telemetry(self._run, self.current())

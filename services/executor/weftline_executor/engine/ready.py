@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import islice
 
 
 class ReadyQueue:
@@ -49,10 +50,12 @@ class ReadyQueue:
         """About the first `limit` nodes."""
         return [node for _, _, node in self._heap[:limit] if node in self._waiting]
 
-    def announce(self) -> Iterator[int]:
-        """Gives each node that waits once, in the order in which they came."""
-        unannounced, self._unannounced = self._unannounced, {}
-        return iter(unannounced)
+    def announce(self, limit: int) -> list[int]:
+        """Gives nodes that wait, each once, in the order in which they came; no more than `limit` at a time."""
+        announced = list(islice(self._unannounced, limit))
+        for node in announced:
+            del self._unannounced[node]
+        return announced
 
     def clear(self) -> list[int]:
         """Takes all nodes out."""

@@ -17,6 +17,7 @@ from weftline_executor.engine.rebuild import rebuild, resolve, to_reset
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.timers import RunTimers
 from weftline_executor.engine.verdict import NodeFault, first_fault, terminal_event
+from weftline_executor.errors import IllegalTransition
 from weftline_executor.graph import Frontier, Graph, NodeDef, Resolution
 from weftline_executor.model.events import (
     Event,
@@ -47,7 +48,7 @@ from weftline_executor.model.states import (
 from weftline_executor.replay import RunProjection
 
 LAUNCHES_PER_TURN = 256
-MAX_UNCOMMITTED_EVENTS = 4096
+ANNOUNCEMENTS_PER_COMMIT = 4096
 RUN = -1
 """Stands for the run itself among the timers of its nodes."""
 
@@ -68,16 +69,17 @@ class Run:
         self.run_id = projection.run_id
         self.ended = asyncio.Event()
         self._runtime = runtime
-        self._journal = Journal(runtime.committer, self.workflow_id, self.run_id, head)
+        self.journal = Journal(runtime.committer, self.workflow_id, self.run_id, head)
         self._timers = RunTimers(runtime.loop)
         self._frontier = Frontier(graph)
         self._ready = ReadyQueue(graph.height)
         self._on_hold: set[int] = set()
         self._again: set[int] = set()
-        self.attempts = Attempts(self, runtime, self._journal, self._timers)
+        self.attempts = Attempts(self, runtime, self.journal, self._timers)
         self._skipped_nodes = projection.skipped_nodes
         self._started_at = projection.started_at
         self._fault: NodeFault | None = None
+        self._pause = ("drain", projection.reason)
         self._advance_scheduled = False
         self._closed = False
         self.progress = ProgressReport(self, runtime)
@@ -90,9 +92,9 @@ class Run:
     def begin(self, definition: bytes, *, by: str, command_id: str) -> int:
         """Writes the start of the run, and gives its seq; nodes start when it is durable."""
         self._started_at = self._runtime.now()
-        seq = self._journal.next_seq()
-        self._journal.append(RunStarted(seq, self._started_at, msgspec.Raw(definition), len(self.graph), by))
-        self._journal.note(command_id, "start", seq)
+        seq = self.journal.next_seq()
+        self.journal.append(RunStarted(seq, self._started_at, msgspec.Raw(definition), len(self.graph), by))
+        self.journal.note(command_id, "start", seq)
         return seq
 
     def recover(self) -> None:
@@ -111,7 +113,7 @@ class Run:
                 self.attempts.continue_from(node, state.attempt)
             self._await_turn(node, state.due if state else 0)
         self._skip(standing.skipped)
-        if self.state is RunState.RUNNING and unknown:
+        if unknown and self.state in (RunState.RUNNING, RunState.PAUSING) and not self.halted:
             self._change(RunPaused, RunState.PAUSED, by=ENGINE, reason=UNKNOWN_OUTCOME)
         self._arm_deadline()
         self._settle()
@@ -138,7 +140,7 @@ class Run:
         self._frontier = standing.frontier
         self._again.update(standing.ready)
         seq = self._change(RunResumed, RunState.RUNNING, by=by, mode="retry", reason=reason)
-        self._journal.note(command_id, "retry", seq)
+        self.journal.note(command_id, "retry", seq)
         for node in sorted(reset):
             state = self.projection.nodes.get(self.graph.nodes[node].id)
             if state is not None and state.status is NodeStatus.SKIPPED:
@@ -153,7 +155,7 @@ class Run:
         A node that must not run twice is waited for all the same. Gives the seq of the event.
         """
         seq = self._halt(by, reason, "immediate" if immediate else "drain")
-        self._journal.note(command_id, "pause", seq)
+        self.journal.note(command_id, "pause", seq)
         if immediate:
             for node in self.attempts.interrupt(PendingReason.PAUSED):
                 self._push(node)
@@ -168,18 +170,15 @@ class Run:
         if moved:
             self._settle()
 
-    def note(self, command_id: str, name: str) -> None:
-        """Remembers a command that changed nothing, with what the run writes next."""
-        self._journal.note(command_id, name, self.projection.first_seq)
-
     def _halt(self, by: str, reason: str, mode: str) -> int:
+        self._pause = (mode, reason)
         state = RunState.PAUSING if self.attempts.busy else RunState.PAUSED
         return self._change(RunPaused, state, by=by, mode=mode, reason=reason)
 
     def resume(self, *, by: str, reason: str, command_id: str) -> int:
         """Lets nodes start again, those that failed and were to wait for this too. Gives the seq of the event."""
         seq = self._change(RunResumed, RunState.RUNNING, by=by, reason=reason)
-        self._journal.note(command_id, "resume", seq)
+        self.journal.note(command_id, "resume", seq)
         for node in sorted(self._on_hold):
             attempt = self.projection.nodes[self.graph.nodes[node].id].attempt
             self.attempts.pend(node, attempt + 1, PendingReason.RESUMED)
@@ -192,7 +191,7 @@ class Run:
         """Cancels what is running and ends the run; `grace_ms` None abandons it at once. Gives the seq of the event."""
         mode = "terminate" if grace_ms is None else "graceful"
         seq = self._change(RunStopping, RunState.STOPPING, by=by, mode=mode, reason=reason)
-        self._journal.note(command_id, "stop", seq)
+        self.journal.note(command_id, "stop", seq)
         self._runtime.slots.forget(self._schedule_advance)
         self.attempts.cancel()
         if grace_ms is None:
@@ -203,23 +202,25 @@ class Run:
         return seq
 
     def _change(self, kind: type[StateChange], state: RunState, *, by: str, mode: str = "", reason: str = "") -> int:
+        if self._closed:
+            raise IllegalTransition(f"run {self.run_id}", self.state, kind.__name__)
         self.state = state
         self.progress.state_changed()
-        seq = self._journal.next_seq()
-        self._journal.append(kind(seq, self._runtime.now(), state, by, self.attempts.node_ids(), mode, reason))
+        seq = self.journal.next_seq()
+        self.journal.append(kind(seq, self._runtime.now(), state, by, self.attempts.node_ids(), mode, reason))
         return seq
 
     async def durable(self, seq: int) -> None:
         """Waits until the event with this seq is on disk."""
         if self.projection.seq < seq:
-            await self._journal.durable(seq)
+            await self.journal.durable(seq)
 
     def committed(self, batch: Batch) -> None:
         """Takes in that a batch of this run is durable, and acts on it."""
         for event in batch.events:
             self.projection.apply(event)
             self._act_on(event)
-        self._journal.committed(self.projection.seq)
+        self.journal.committed(self.projection.seq)
         self._settle()
 
     def _act_on(self, event: Event) -> None:
@@ -271,8 +272,8 @@ class Run:
     def _skip(self, skipped: list[tuple[int, SkipReason]]) -> None:
         self._skipped_nodes += len(skipped)
         for node, reason in skipped:
-            seq = self._journal.next_seq()
-            self._journal.append(NodeSkipped(seq, self._runtime.now(), self.graph.nodes[node].id, reason))
+            seq = self.journal.next_seq()
+            self.journal.append(NodeSkipped(seq, self._runtime.now(), self.graph.nodes[node].id, reason))
 
     def _await_turn(self, node: int, due: int) -> None:
         """Makes a node ready at the time `due`, in ms since the Unix epoch; at once when that has passed."""
@@ -336,7 +337,8 @@ class Run:
         if self.halted or not waits:
             self._end()
         elif self.state is RunState.PAUSING:
-            self._change(RunPaused, RunState.PAUSED, by=ENGINE, mode="drain", reason=self.projection.reason)
+            mode, reason = self._pause
+            self._change(RunPaused, RunState.PAUSED, by=ENGINE, mode=mode, reason=reason)
 
     def _schedule_advance(self) -> None:
         if not self._advance_scheduled:
@@ -353,14 +355,14 @@ class Run:
         """Starts ready nodes, the one with the longest path ahead first, as far as the limits allow."""
         limit = self.graph.config.concurrency
         launched = 0
-        while self._ready and self.state is RunState.RUNNING:
-            if len(self._journal) >= MAX_UNCOMMITTED_EVENTS:
+        while self._ready and self.state is RunState.RUNNING and not self._runtime.slots.closed:
+            if self.journal.full:
                 return  # their commit comes back here
             if launched == LAUNCHES_PER_TURN:
                 self._schedule_advance()
                 return
             if (limit and len(self.attempts) >= limit) or not self._runtime.slots.acquire(self._schedule_advance):
-                for node in self._ready.announce():
+                for node in self._ready.announce(ANNOUNCEMENTS_PER_COMMIT):
                     self.attempts.pend(node, self.attempts.number(node), PendingReason.CONCURRENCY)
                 return
             node = self._ready.pop()
@@ -385,8 +387,8 @@ class Run:
         stopping = self.state is RunState.STOPPING
         fault = None if stopping else self._fault or first_fault(self.graph, self.projection)
         self.state = RunState.STOPPED if stopping else RunState.ERROR if fault else RunState.SUCCESS
-        seq, now = self._journal.next_seq(), self._runtime.now()
+        seq, now = self.journal.next_seq(), self._runtime.now()
         duration = now - self._started_at
-        self._journal.append(
+        self.journal.append(
             terminal_event(seq, now, self.graph, self.projection, self.state, fault, duration, self._skipped_nodes)
         )

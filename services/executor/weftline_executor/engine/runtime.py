@@ -31,4 +31,5 @@ class Runtime:
     metrics: Metrics
     catalog: Catalog
     on_telemetry: Callable[[Run, Telemetry], None]
+    listening: Callable[[str], bool]
     on_ended: Callable[[Run], None]

@@ -12,11 +12,13 @@ class Slots:
 
     Who finds none free waits in turn. A slot that is given back is kept for the one that has waited longest, who is
     woken and then either acquires it or passes it on; so a run with many ready nodes can't keep all slots to itself.
+    Once it is `closed`, nobody should ask any more.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self.closed = False
         self._waiting: dict[Wake, None] = {}
         self._kept: set[Wake] = set()
 
@@ -51,6 +53,10 @@ class Slots:
         if wake in self._kept:
             self._kept.remove(wake)
             self.release()
+
+    def close(self) -> None:
+        """Lets nothing more start."""
+        self.closed = True
 
     def forget(self, wake: Wake) -> None:
         """A run wants no slot any more."""

@@ -1,0 +1,200 @@
+"""What clients ask of workflows: start, pause, resume, stop, retry. Each acts once, however often it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from weftline_executor.engine.archive import load_projection
+from weftline_executor.engine.ids import new_run_id
+from weftline_executor.engine.locks import KeyedLocks
+from weftline_executor.engine.run import Run
+from weftline_executor.engine.runtime import Runtime
+from weftline_executor.errors import CommandReused, ExecutorFull, IllegalCommand, RunActive, WorkflowNotFound
+from weftline_executor.graph import Graph
+from weftline_executor.model.records import RunRecord
+from weftline_executor.model.states import RunState
+from weftline_executor.replay import RunProjection
+from weftline_executor.store import Store
+
+_LEGAL = {
+    "pause": frozenset({RunState.RUNNING}),
+    "resume": frozenset({RunState.PAUSING, RunState.PAUSED}),
+    "stop": frozenset({RunState.RUNNING, RunState.PAUSING, RunState.PAUSED, RunState.STOPPING}),
+    "retry": frozenset({RunState.ERROR, RunState.STOPPED}),
+}
+"""The states of a run in which a command makes sense."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What a command did: the run, its state now, and the seq of the first event that the command caused.
+
+    For a start that `attached` to an active run, `seq` is that of the run's start.
+    """
+
+    workflow_id: str
+    run_id: str
+    state: RunState
+    seq: int
+    attached: bool = False
+
+
+class Host(Protocol):
+    """What commands need of the engine."""
+
+    runs: dict[str, Run]
+
+    async def compile(self, definition: bytes) -> Graph:
+        """The graph of a definition. Raises InvalidWorkflow."""
+
+    def refuse_if_unable(self) -> None:
+        """Raises ShuttingDown or StoreUnavailable when no command can be taken."""
+
+
+class Commands:
+    """Takes commands, those on one workflow one after the other.
+
+    Any of them may raise CommandReused, ShuttingDown and StoreUnavailable. When a call is cancelled, or the store fails
+    before the answer, the command may still take effect; sent again with the same id, it is answered and acts once.
+    """
+
+    def __init__(self, host: Host, store: Store, runtime: Runtime, max_runs: int) -> None:
+        self._host = host
+        self._store = store
+        self._runtime = runtime
+        self._max_runs = max_runs
+        self._locks = KeyedLocks()
+
+    async def start(self, workflow_id: str, definition: bytes, *, by: str, command_id: str) -> CommandResult:
+        """Starts a run and answers when its start is durable. Raises InvalidWorkflow, RunActive, ExecutorFull."""
+        graph = await self._host.compile(definition)
+        async with self._locks.hold(workflow_id):
+            repeated = await self._repeated(workflow_id, command_id, "start")
+            if repeated is not None:
+                return repeated
+            self._host.refuse_if_unable()
+            active = self._host.runs.get(workflow_id)
+            if active is not None:
+                if graph.config.on_conflict == "attach":
+                    active.journal.note(command_id, "start", active.projection.first_seq)
+                    return CommandResult(workflow_id, active.run_id, active.state, active.projection.first_seq, True)
+                if graph.config.on_conflict == "reject":
+                    raise RunActive(workflow_id, active.run_id)
+                await _replace(active, by)
+            head = await self._store.head(workflow_id)
+            projection = RunProjection(workflow_id, new_run_id(self._runtime.now()))
+            run = self._add(Run(self._runtime, graph, projection, head.seq))
+            self._runtime.metrics.runs_started.inc()
+            return await _answer(run, run.begin(definition, by=by, command_id=command_id))
+
+    async def pause(
+        self, workflow_id: str, *, by: str, reason: str, command_id: str, immediate: bool = False
+    ) -> CommandResult:
+        """Lets no further node start. Raises IllegalCommand, WorkflowNotFound."""
+        return await self._command(
+            "pause",
+            workflow_id,
+            command_id,
+            lambda run: run.pause(by=by, reason=reason, command_id=command_id, immediate=immediate),
+        )
+
+    async def resume(self, workflow_id: str, *, by: str, reason: str, command_id: str) -> CommandResult:
+        """Lets nodes start again. Raises IllegalCommand, WorkflowNotFound."""
+        return await self._command(
+            "resume", workflow_id, command_id, lambda run: run.resume(by=by, reason=reason, command_id=command_id)
+        )
+
+    async def stop(
+        self, workflow_id: str, *, by: str, reason: str, command_id: str, grace_ms: int | None
+    ) -> CommandResult:
+        """Ends the active run; `grace_ms` None at once. Raises IllegalCommand, WorkflowNotFound."""
+        return await self._command(
+            "stop",
+            workflow_id,
+            command_id,
+            lambda run: run.stop(by=by, reason=reason, command_id=command_id, grace_ms=grace_ms),
+        )
+
+    async def retry(self, workflow_id: str, *, by: str, reason: str, command_id: str) -> CommandResult:
+        """Runs what failed in the newest run, and what that cut off, again: the same run, its next generation.
+
+        Raises IllegalCommand unless the run failed or was stopped, WorkflowNotFound, InvalidWorkflow, ExecutorFull.
+        """
+        async with self._locks.hold(workflow_id):
+            repeated = await self._repeated(workflow_id, command_id, "retry")
+            if repeated is not None:
+                return repeated
+            self._host.refuse_if_unable()
+            record = await self._newest(workflow_id)
+            active = self._host.runs.get(workflow_id)
+            if active is not None or record.state not in _LEGAL["retry"]:
+                raise IllegalCommand("retry", workflow_id, active.state if active else record.state)
+            projection = await load_projection(self._store, record)
+            graph = await self._host.compile(bytes(projection.definition))
+            run = self._add(Run(self._runtime, graph, projection, projection.seq))
+            return await _answer(run, run.retry(by=by, reason=reason, command_id=command_id))
+
+    async def _command(self, name: str, workflow_id: str, command_id: str, act: Callable[[Run], int]) -> CommandResult:
+        async with self._locks.hold(workflow_id):
+            repeated = await self._repeated(workflow_id, command_id, name)
+            if repeated is not None:
+                return repeated
+            self._host.refuse_if_unable()
+            run = self._host.runs.get(workflow_id)
+            if run is None:
+                raise IllegalCommand(name, workflow_id, (await self._newest(workflow_id)).state)
+            if run.state not in _LEGAL[name]:
+                raise IllegalCommand(name, workflow_id, run.state)
+            return await _answer(run, act(run))
+
+    async def _repeated(self, workflow_id: str, command_id: str, name: str) -> CommandResult | None:
+        """The answer to a command that was accepted before, be it durable or about to be."""
+        if not command_id:
+            return None
+        run = self._host.runs.get(workflow_id)
+        waiting = run.journal.undurable(command_id) if run is not None else None
+        if run is not None and waiting is not None:
+            _refuse_other(command_id, name, waiting.name)
+            return await _answer(run, waiting.seq)
+        record = await self._store.find_command(workflow_id, command_id)
+        if record is None:
+            return None
+        _refuse_other(command_id, name, record.name)
+        if run is not None and run.run_id == record.run_id:
+            return CommandResult(workflow_id, record.run_id, run.state, record.seq)
+        its_run = await self._store.runs(workflow_id, record.seq + 1, 1)
+        state = its_run[0].state if its_run else RunState.STOPPED
+        return CommandResult(workflow_id, record.run_id, state, record.seq)
+
+    async def _newest(self, workflow_id: str) -> RunRecord:
+        record = await self._store.newest_run(workflow_id)
+        if record is None:
+            raise WorkflowNotFound(workflow_id)
+        return record
+
+    def _add(self, run: Run) -> Run:
+        """Makes a run the workflow's active one; nothing is awaited between the check and that."""
+        self._host.refuse_if_unable()
+        if len(self._host.runs) >= self._max_runs:
+            raise ExecutorFull(self._max_runs)
+        self._host.runs[run.workflow_id] = run
+        return run
+
+
+async def _replace(active: Run, by: str) -> None:
+    if active.state in _LEGAL["stop"]:
+        active.stop(by=by, reason="replaced", command_id="", grace_ms=None)
+    await active.ended.wait()
+
+
+async def _answer(run: Run, seq: int) -> CommandResult:
+    state = run.state
+    await run.durable(seq)
+    return CommandResult(run.workflow_id, run.run_id, state, seq)
+
+
+def _refuse_other(command_id: str, name: str, known: str) -> None:
+    if name != known:
+        raise CommandReused(command_id)
