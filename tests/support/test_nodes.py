@@ -123,6 +123,34 @@ async def fail_later(ctx: Context, gate: str) -> None:
     raise NodeFailed("as agreed")
 
 
+class _Unshowable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not today")
+
+
+@node("test.odd_error")
+def odd_error(ctx: Context, kind: str) -> None:
+    """Fails with what is no proper error."""
+    _raise_odd(kind)
+
+
+@node("test.odd_error_inline", isolation="inline")
+def odd_error_inline(ctx: Context, kind: str) -> None:
+    """Fails in the engine's event loop with what is no proper error."""
+    _raise_odd(kind)
+
+
+def _raise_odd(kind: str) -> None:
+    odd: Any = {"message": ValueError("x"), "code": 404, "details": [1]}.get(kind)
+    if kind == "message":
+        raise NodeFailed(odd)
+    if kind == "code":
+        raise NodeFailed("x", odd)
+    if kind == "details":
+        raise NodeFailed("x", "y", odd)
+    raise _Unshowable
+
+
 @node("test.exit_thread")
 def exit_thread(ctx: Context) -> None:
     """Asks its thread to exit."""

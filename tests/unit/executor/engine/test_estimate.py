@@ -104,3 +104,9 @@ def test_a_node_that_tells_its_progress_is_believed() -> None:
     estimate.advance(0, 0.25, 1000)
     assert estimate.remaining({0: 1000}, []) == 3000
     assert estimate.remaining({0: 2500}, []) == 1500
+
+
+def test_there_is_no_estimate_of_a_time_that_nobody_can_mean() -> None:
+    graph = chain(1)
+    assert RunEstimate(graph, [1e300], 1).remaining({}, [0]) is None
+    assert RunEstimate(graph, [float("inf")], 1).remaining({}, [0]) is None
