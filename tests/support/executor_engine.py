@@ -19,6 +19,7 @@ from weftline_executor.nodes import Registry
 from weftline_executor.settings import Settings
 from weftline_executor.store import MemoryStore, SqliteStore, Store
 
+SECRETS = {"TOKEN": "s3cr3t-token"}
 TEST_NODES = "tests.support.test_nodes"
 
 
@@ -60,7 +61,7 @@ async def running_executor(data_dir: Path | None = None, **settings: Any) -> Asy
         limits=Limits(chosen.max_nodes, chosen.max_edges, chosen.max_definition_bytes),
         retention=Retention(round(chosen.retention_days * 86_400_000), chosen.retention_runs, chosen.retention_bytes),
     )
-    engine = Engine(store, types, {}, metrics, config, now)
+    engine = Engine(store, types, SECRETS, metrics, config, now)
     server = ApiServer(engine, types, chosen, metrics, now)
     address = f"127.0.0.1:{server.bind()}"
     await engine.start()

@@ -151,6 +151,16 @@ def _raise_odd(kind: str) -> None:
     raise _Unshowable
 
 
+@node("test.tell_secret")
+async def tell_secret(ctx: Context, name: str, raises: bool = False) -> object:
+    """Says a secret wherever it can."""
+    value = ctx.secrets[name]
+    ctx.log(f"it is {value}", value=value, nested=[{"value": value}])
+    if raises:
+        raise KeyError(value)
+    return {"value": value, value: "key"}
+
+
 @node("test.exit_thread")
 def exit_thread(ctx: Context) -> None:
     """Asks its thread to exit."""

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from tests.support.executor_checks import check_run, ends
 from tests.support.executor_client import Client, is_node, is_run, is_terminal
-from tests.support.executor_engine import RunningExecutor, running_executor
+from tests.support.executor_engine import SECRETS, RunningExecutor, running_executor
 from tests.support.executor_gates import Gate, Marks
 from tests.support.executor_graphs import chain, definition, node, noops
 from tests.support.executor_process import ExecutorProcess
@@ -159,6 +159,14 @@ async def test_an_error_that_is_no_proper_one_fails_its_node_all_the_same(
     check_run(events)
     assert ends(events)["other"] == "success"
     assert ends(events)["odd"].startswith("error ")
+
+
+@pytest.mark.parametrize("raises", [False, True])
+async def test_a_secret_that_a_node_reads_is_in_no_event(client: Client, raises: bool) -> None:
+    events = await client.run(chain(node("a", "test.tell_secret", name="TOKEN", raises=raises)))
+    assert ends(events) == {"a": "error node_raised" if raises else "success"}
+    assert "it is ***" in [event.log.message for event in events]
+    assert not any(SECRETS["TOKEN"].encode() in event.SerializeToString() for event in events)
 
 
 async def test_nodes_beside_one_that_blocks_their_loop_begin_anew_and_go_on(gate: Gate) -> None:

@@ -8,6 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import msgspec
+
+from weftline_executor.nodes import SecretSession
+
 PROGRESS_INTERVAL = 0.1
 MAX_LOGS = 10_000
 MAX_MESSAGE = 8192
@@ -28,6 +32,7 @@ class Attempt:
         "node_id",
         "number",
         "progress",
+        "secrets",
     )
 
     def __init__(self, index: int, node_id: str, number: int) -> None:
@@ -42,6 +47,7 @@ class Attempt:
         self.progress = 0.0
         self.logs = 0
         self.heard = time.monotonic()
+        self.secrets: SecretSession | None = None
 
     def hear(self) -> None:
         """The attempt gave a sign of life."""
@@ -103,8 +109,11 @@ class AttemptSink:
             return
         if attempt.logs == MAX_LOGS:
             level, message, context = "warn", f"no more log lines of this attempt are kept after {MAX_LOGS}", {}
-        kept = dict(context)
-        self._call(lambda: self._reporter.report_log(attempt, level, message, kept))
+        text, kept = message, dict(context)
+        if attempt.secrets is not None and attempt.secrets.used:
+            text = attempt.secrets.scrub(str(message))
+            kept = {key: _scrubbed(attempt.secrets, value) for key, value in kept.items()}
+        self._call(lambda: self._reporter.report_log(attempt, level, text, kept))
 
     def cancelled(self) -> bool:
         """Whether the attempt should end early."""
@@ -121,3 +130,12 @@ class AttemptSink:
             report()
         else:
             self._loop.call_soon_threadsafe(report)
+
+
+def _scrubbed(secrets: SecretSession, value: object) -> object:
+    """A value for a log's context with every secret taken out; what is not JSON is shown as text."""
+    try:
+        body = msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError):
+        return secrets.scrub(repr(value))
+    return msgspec.json.decode(secrets.scrub_json(body))

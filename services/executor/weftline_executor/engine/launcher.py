@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -27,6 +27,7 @@ from weftline_executor.nodes import (
     PreparedCall,
     Scope,
     SecretMissing,
+    SecretSession,
     SecretUnreadable,
 )
 
@@ -126,6 +127,7 @@ class Launcher:
     def launch(self, launch: Launch) -> None:
         """Begins an attempt; an inline node has finished when this returns."""
         attempt = launch.attempt
+        attempt.secrets = secrets = SecretSession(self._secrets)
         context = Context(
             launch.workflow_id,
             launch.run_id,
@@ -133,7 +135,7 @@ class Launcher:
             attempt.number,
             f"{launch.run_id}:{attempt.node_id}",
             AttemptSink(attempt, launch.owner, self._loop),
-            self._secrets,
+            secrets,
             launch.already_elapsed,
         )
         try:
@@ -143,7 +145,7 @@ class Launcher:
             return
         match launch.node.type.isolation:
             case "inline":
-                launch.owner.finish(attempt, self._call(launch, context, kwargs))
+                launch.owner.finish(attempt, _without_secrets(attempt, self._call(launch, context, kwargs)))
             case "thread":
                 self._in_thread(launch, context, kwargs)
             case _:
@@ -192,9 +194,10 @@ class Launcher:
         attempt.cancel = self._loops.submit(attempt, work(), done)
 
     def _report(self, launch: Launch, result: Success | Failure) -> None:
+        shown = _without_secrets(launch.attempt, result)
         # The loop is closed when the process ends before the node does; nobody waits for it then.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(launch.owner.finish, launch.attempt, result)
+            self._loop.call_soon_threadsafe(launch.owner.finish, launch.attempt, shown)
 
     def _success(self, launch: Launch, value: object) -> Success | Failure:
         handle = ""
@@ -232,8 +235,24 @@ class Launcher:
 
     def _unknown_failure(self, launch: Launch, error: BaseException) -> Failure:
         where = f"run {launch.run_id}, node {launch.attempt.node_id!r} ({launch.node.type.name})"
-        _log.info("%s raised %s", where, type(error).__name__, exc_info=error)
+        secret = launch.attempt.secrets is not None and launch.attempt.secrets.used
+        _log.info("%s raised %s", where, type(error).__name__, exc_info=None if secret else error)
         return Failure(clean(f"{type(error).__name__}: {error}", MAX_ERROR), "node_raised")
+
+
+def _without_secrets(attempt: Attempt, result: Success | Failure) -> Success | Failure:
+    """The result with every secret that the attempt has read taken out."""
+    secrets = attempt.secrets
+    if secrets is None or not secrets.used:
+        return result
+    if isinstance(result, Success):
+        return Success(secrets.scrub_json(result.output), result.handle)
+    return replace(
+        result,
+        error=secrets.scrub(result.error),
+        code=secrets.scrub(result.code),
+        details=secrets.scrub_json(result.details),
+    )
 
 
 def _known_failure(error: BaseException) -> Failure | None:
