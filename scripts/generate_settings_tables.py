@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
@@ -46,6 +47,13 @@ def shown_default(info: FieldInfo) -> str:
     return f"`{value}`"
 
 
+def choices(info: FieldInfo) -> str:
+    """The values that a field is limited to, as a sentence; empty where it is not limited to some."""
+    if get_origin(info.annotation) is not Literal:
+        return ""
+    return f"One of {', '.join(f'`{value}`' for value in get_args(info.annotation))}."
+
+
 def table(settings: type[BaseSettings]) -> str:
     """A Markdown table of a settings class: variable, default, meaning."""
     return "\n".join(_lines(settings))
@@ -55,7 +63,7 @@ def _lines(settings: type[BaseSettings]) -> Iterator[str]:
     yield "| variable | default | meaning |"
     yield "| --- | --- | --- |"
     for field, info in settings.model_fields.items():
-        meaning = (info.description or "").replace("|", "\\|")
+        meaning = " ".join(filter(None, ((info.description or "").replace("|", "\\|"), choices(info))))
         yield f"| `{variable(settings, field)}` | {shown_default(info)} | {meaning} |"
 
 

@@ -36,7 +36,8 @@ def run_shown(mark: str, folder: Path) -> None:
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "DATA": str(folder / "data"),
-        "BACKUP": str(folder / "backup.sqlite3"),
+        "BACKUPS": str(folder / "backups"),
+        "BACKUP": str(max((folder / "backups").iterdir(), default="")),
     }
     subprocess.run(["/bin/bash", "-euo", "pipefail", "-c", shown(mark)], check=True, env=environment, timeout=60)
 
@@ -88,6 +89,7 @@ async def look_again(
 
 def test_a_restored_log_has_the_runs_of_the_backup_and_honours_no_cursor_of_the_old_log(tmp_path: Path) -> None:
     addresses = free_addresses()
+    (tmp_path / "backups").mkdir()
     executor = start_executor(addresses, tmp_path)
     try:
         kept = asyncio.run(run_workflow(addresses.executor))

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
@@ -24,6 +24,7 @@ class Sample(BaseSettings):
     enabled: bool = Field(True, description="On | off.")
     names: Annotated[tuple[str, ...], NoDecode] = Field(("a", "b"), description="Some names.")
     folder: Path | None = Field(None, description="Where.")
+    form: Literal["text", "json"] = Field("text", description="How.")
 
 
 def known_variables() -> set[str]:
@@ -63,6 +64,7 @@ def test_a_table_shows_each_variable_with_its_default_and_meaning() -> None:
         "| `WEFTLINE_SAMPLE_ENABLED` | `true` | On \\| off. |",
         "| `WEFTLINE_SAMPLE_NAMES` | `a,b` | Some names. |",
         "| `WEFTLINE_SAMPLE_FOLDER` | none | Where. |",
+        "| `WEFTLINE_SAMPLE_FORM` | `text` | How. One of `text`, `json`. |",
     ]
 
 
