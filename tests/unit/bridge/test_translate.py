@@ -61,6 +61,24 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         "node.pending",
         {"nodeId": "n", "status": "pending", "attempt": 2, "reason": "recovered"},
     ),
+    (
+        {"node": node(ev.NODE_STATUS_PENDING, reason="retry", due_ms=1795341688000)},
+        "node.pending",
+        {"nodeId": "n", "status": "pending", "attempt": 2, "reason": "retry", "retryAt": 1795341688000},
+    ),
+    (
+        {"node": node(ev.NODE_STATUS_ERROR, error="no", error_code="e", handled="default_value", data_json="7")},
+        "node.error",
+        {
+            "nodeId": "n",
+            "status": "error",
+            "attempt": 2,
+            "error": "no",
+            "code": "e",
+            "data": 7,
+            "handled": "default_value",
+        },
+    ),
     ({"node": node(ev.NODE_STATUS_RUNNING)}, "node.running", {"nodeId": "n", "status": "running", "attempt": 2}),
     (
         {"node": node(ev.NODE_STATUS_SUCCESS, data_json='{"a":[1,null]}', duration_ms=0, handle="true")},

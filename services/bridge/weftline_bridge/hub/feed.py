@@ -15,6 +15,7 @@ from weftline_bridge.protocol.state import WorkflowState, replay_messages, snaps
 
 MAX_TAIL = 512
 
+_BEGINNINGS = (names.WORKFLOW_START, names.WORKFLOW_RESUME)
 _ENDINGS = (names.EXECUTION_COMPLETE, names.EXECUTION_ERROR)
 
 
@@ -236,7 +237,7 @@ class Feed:
         self.caster.publish(Batch(fresh))
 
     def _note_lifecycle(self, kind: str) -> None:
-        if kind == names.WORKFLOW_START:
+        if kind in _BEGINNINGS:
             self.active = True
         elif kind in _ENDINGS:
             self.active = False

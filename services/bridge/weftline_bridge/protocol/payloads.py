@@ -26,7 +26,11 @@ class Envelope(Payload):
 
 
 class NodePayload(Payload):
-    """A node's transition or progress; `data` is the output's JSON text, `duration` in ms."""
+    """A node's transition or progress.
+
+    `data` is the JSON text of the output, or of more about an error; `duration` is in ms, `retry_at` in ms since the Unix
+    epoch. `handled` says how the node's policy handled an error.
+    """
 
     node_id: str
     status: str
@@ -38,6 +42,8 @@ class NodePayload(Payload):
     progress: float | None = None
     reason: str = ""
     handle: str = ""
+    handled: str = ""
+    retry_at: int | None = None
 
 
 class RunStatePayload(Payload):

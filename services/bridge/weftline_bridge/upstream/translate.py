@@ -93,6 +93,8 @@ def node_payload(node: events_pb2.NodeTransition) -> NodePayload:
         node.progress if node.HasField("progress") else None,
         node.reason,
         node.handle,
+        node.handled,
+        node.due_ms if node.HasField("due_ms") else None,
     )
 
 
@@ -153,16 +155,19 @@ def _durable_node(node: events_pb2.NodeTransition, status: int) -> NodePayload:
     if status == _RUNNING:
         return payload
     if status == _SUCCESS:
-        output = node.data_json
-        if output:
-            payload.data = Raw(output)
         payload.handle = node.handle
     elif status == _ERROR:
         payload.error = node.error
         payload.code = node.error_code
+        payload.handled = node.handled
     else:
         payload.reason = node.reason
+        if node.HasField("due_ms"):
+            payload.retry_at = node.due_ms
         return payload
+    data = node.data_json
+    if data:
+        payload.data = Raw(data)
     duration = node.duration_ms
     if duration or node.HasField("duration_ms"):
         payload.duration = duration
