@@ -36,10 +36,10 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
         (
             definition([node("a", "nope"), node("a"), node("b", "delay", seconds=-1)], "b>x"),
             [
-                ("nodes[1].id", "duplicate_id"),
-                ("edges[0].target", "dangling_edge"),
                 ("nodes[0].type", "unknown_node_type"),
+                ("nodes[1].id", "duplicate_id"),
                 ("nodes[2].data.seconds", "invalid_value"),
+                ("edges[0].target", "dangling_edge"),
             ],
         ),
     ],

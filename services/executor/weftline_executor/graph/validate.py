@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -94,11 +95,13 @@ class Limits:
 def compile_graph(definition: bytes | str, types: NodeTypes, limits: Limits) -> Graph:
     """Gives the graph of a definition (JSON text: an object with `nodes`, `edges`, `config`).
 
-    Raises InvalidWorkflow with every fault, MAX_FAULTS at most.
+    Raises InvalidWorkflow with every fault, MAX_FAULTS at most: those of the whole, then of the nodes and of the edges
+    in their order, then of `config`.
     """
     faults: list[Fault] = []
     graph = _Compilation(types, limits, faults).run(definition)
     if faults:
+        faults.sort(key=_place)
         if len(faults) > MAX_FAULTS:
             left_out = len(faults) - MAX_FAULTS
             faults[MAX_FAULTS:] = [Fault("", "too_many_faults", f"{left_out} more faults are not listed")]
@@ -106,6 +109,26 @@ def compile_graph(definition: bytes | str, types: NodeTypes, limits: Limits) -> 
     if graph is None:
         raise AssertionError("a definition without a graph has faults")
     return graph
+
+
+_PARTS = {"": 0, "nodes": 1, "edges": 2, "config": 3}
+_PLACE = re.compile(r"(nodes|edges|config|)(?:\[(\d+)\])?")
+
+
+def _place(fault: Fault) -> tuple[int, int]:
+    """Where in a definition a fault is: which part of it, and which item of that part."""
+    found = _PLACE.match(fault.path)
+    part, item = found.groups() if found else ("", None)
+    return _PARTS[part], -1 if item is None else int(item)
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """An expression at `path` in the data of `node`, which stands at `position` in the graph."""
+
+    position: int
+    node: NodeDef
+    path: str
 
 
 class _Compilation:
@@ -116,6 +139,7 @@ class _Compilation:
         self._limits = limits
         self._faults = faults
         self._dangling = False
+        self._duplicates: list[NodeDef] = []
 
     def run(self, definition: bytes | str) -> Graph | None:
         parts = self._read(definition)
@@ -193,6 +217,7 @@ class _Compilation:
             if node_id in seen:
                 first = seen[node_id]
                 self._fault(f"nodes[{at}].id", "duplicate_id", f"nodes[{first}] has the id {node_id!r} too", node_id)
+                self._duplicates += [node] if node else []
                 continue
             seen[node_id] = at
             if node:
@@ -207,17 +232,18 @@ class _Compilation:
         known = {node_id: node_id for node_id in nodes}
         for at, raw in enumerate(raw_edges):
             edge = read_edge(raw, at, known, self._faults)
-            if edge is None or edge.source in decoration or edge.target in decoration:
+            if edge is None:
                 continue
+            decorates = edge.source in decoration or edge.target in decoration
             edge_id = raw.get("id")
-            if isinstance(edge_id, str) and edge_id and ids.setdefault(edge_id, at) != at:
+            if not decorates and isinstance(edge_id, str) and edge_id and ids.setdefault(edge_id, at) != at:
                 self._fault(f"edges[{at}].id", "duplicate_id", f"edges[{ids[edge_id]}] has the id {edge_id!r} too")
             dangling = False
             for key, end in (("source", edge.source), ("target", edge.target)):
-                if end not in nodes:
+                if end not in nodes and end not in decoration:
                     self._fault(f"edges[{at}].{key}", "dangling_edge", f"there is no node with the id {end!r}")
                     dangling = self._dangling = True
-            if not dangling:
+            if not dangling and not decorates:
                 edges.append(edge)
         return edges
 
@@ -245,36 +271,44 @@ class _Compilation:
                 self._fault(f"nodes[{node.at}].data.policy.join", "invalid_value", message, node.id)
 
     def _check_types(self, graph: Graph) -> None:
-        references: dict[str, list[tuple[int, str]]] = defaultdict(list)
         # Large graphs are mostly of nodes that are configured alike.
         checked: dict[tuple[str, bytes], Sequence[ConfigProblem]] = {}
         referenced: dict[tuple[str, bytes], Sequence[NodeReference]] = {}
-        for position, node in enumerate(graph.nodes):
-            if not node.type:
-                continue
-            path = f"nodes[{node.at}]"
-            node_type = self._types.get(node.type)
+        references: dict[str, list[_Use]] = defaultdict(list)
+        for node in (*graph.nodes, *self._duplicates):
+            node_type = self._type_of(node)
             if node_type is None:
-                # A suggestion takes a search, and no more faults than that are shown.
-                nearest = self._types.nearest(node.type) if len(self._faults) < MAX_FAULTS else None
-                hint = f"; did you mean {nearest!r}?" if nearest else ""
-                message = f"there is no node type {node.type!r}{hint}"
-                self._fault(f"{path}.type", "unknown_node_type", message, node.id)
                 continue
             problems = checked.get(node.kind)
             if problems is None:
                 problems = checked[node.kind] = node_type.check(node.data)
             for problem in problems:
-                self._fault(f"{path}.data.{problem.path}", problem.code, problem.message, node.id)
-            if problems:
+                path = f"nodes[{node.at}].data.{problem.path}".removesuffix(".")
+                self._fault(path, problem.code, problem.message, node.id)
+            position = graph.index.get(node.id)
+            if position is None:
                 continue
-            self._check_handles(graph, position, node_type)
+            # Edges to and from an id are those of the first node that has it.
+            if graph.nodes[position] is node:
+                self._check_handles(graph, position, node_type)
             if node.kind not in referenced:
                 referenced[node.kind] = node_type.references(node.data)
             for reference in referenced[node.kind]:
-                references[reference.node_id].append((position, reference.path))
+                references[reference.node_id].append(_Use(position, node, reference.path))
         if graph.acyclic:
             self._check_references(graph, references)
+
+    def _type_of(self, node: NodeDef) -> NodeTypeRules | None:
+        if not node.type:
+            return None
+        node_type = self._types.get(node.type)
+        if node_type is None:
+            # A suggestion takes a search, and no more faults than that are shown.
+            nearest = self._types.nearest(node.type) if len(self._faults) < MAX_FAULTS else None
+            hint = f"; did you mean {nearest!r}?" if nearest else ""
+            message = f"there is no node type {node.type!r}{hint}"
+            self._fault(f"nodes[{node.at}].type", "unknown_node_type", message, node.id)
+        return node_type
 
     def _check_handles(self, graph: Graph, position: int, node_type: NodeTypeRules) -> None:
         node = graph.nodes[position]
@@ -291,7 +325,7 @@ class _Compilation:
                     node.id,
                 )
 
-    def _check_references(self, graph: Graph, references: Mapping[str, list[tuple[int, str]]]) -> None:
+    def _check_references(self, graph: Graph, references: Mapping[str, list[_Use]]) -> None:
         steps = 0
         for node_id, uses in references.items():
             if steps > self._limits.max_reference_steps:
@@ -302,17 +336,17 @@ class _Compilation:
             source = graph.index.get(node_id)
             # A parent needs no search, and nearly all references are to a parent.
             children = set() if source is None else {graph.targets[edge] for edge in graph.outgoing[source]}
-            far = [use for use in uses if use[0] not in children]
+            far = [use for use in uses if use.position not in children]
             reachable = children
             if far and source is not None:
                 reachable = graph.descendants(source)
                 steps += 1 + sum(len(graph.outgoing[node]) for node in reachable)
-            for position, path in far:
-                if position in reachable:
+            for use in far:
+                if use.position in reachable:
                     continue
-                node = graph.nodes[position]
+                node = use.node
                 code = "unknown_reference" if source is None else "not_an_ancestor"
                 why = "there is no such node" if source is None else "it is not upstream of this node"
                 self._fault(
-                    f"nodes[{node.at}].data.{path}", code, f"the expression names {node_id!r}, but {why}", node.id
+                    f"nodes[{node.at}].data.{use.path}", code, f"the expression names {node_id!r}, but {why}", node.id
                 )

@@ -176,14 +176,55 @@ def test_all_faults_of_a_definition_are_told_at_once() -> None:
     nodes = [task("a", "nope"), task("b", names=["zz"]), task("c"), {"id": "d"}, task("c")]
     edges = [link("a", "x"), link("b", "c"), link("c", "b"), 7]
     assert codes(canvas(*nodes, edges=edges, concurrency=0)) == [
-        ("config.concurrency", "invalid_value"),
+        ("nodes[0].type", "unknown_node_type"),
+        ("nodes[2]", "cycle"),
         ("nodes[3].type", "missing_field"),
         ("nodes[4].id", "duplicate_id"),
         ("edges[0].target", "dangling_edge"),
         ("edges[3]", "wrong_type"),
-        ("nodes[2]", "cycle"),
-        ("nodes[0].type", "unknown_node_type"),
+        ("config.concurrency", "invalid_value"),
     ]
+
+
+def test_a_bad_setting_does_not_hide_what_is_wrong_with_handles_and_expressions() -> None:
+    nodes = (task("a", "branch", faults=["url"], names=["zz", "b"]), task("b"))
+    assert codes(canvas(*nodes, edges=[link("a", "b", sourceHandle="up")])) == [
+        ("nodes[0].data.url", "invalid_value"),
+        ("nodes[0].data.value", "unknown_reference"),
+        ("nodes[0].data.value", "not_an_ancestor"),
+        ("edges[0].sourceHandle", "undeclared_handle"),
+    ]
+
+
+def test_a_duplicate_id_does_not_hide_what_else_is_wrong_with_its_node() -> None:
+    nodes = (task("a"), task("a", "tasc"), task("a", faults=["url"], names=["zz"]), task("n", "note"), task("n", "zzz"))
+    assert codes(canvas(*nodes)) == [
+        ("nodes[1].id", "duplicate_id"),
+        ("nodes[1].type", "unknown_node_type"),
+        ("nodes[2].id", "duplicate_id"),
+        ("nodes[2].data.url", "invalid_value"),
+        ("nodes[2].data.value", "unknown_reference"),
+        ("nodes[4].id", "duplicate_id"),
+        ("nodes[4].type", "unknown_node_type"),
+    ]
+
+
+def test_faults_are_told_in_the_order_of_their_items_not_of_their_digits() -> None:
+    nodes = [task(f"n{at}", "nope" if at in (2, 10) else "task") for at in range(11)]
+    edges = [link("n0", "x") if at in (2, 10) else link("n0", "n1") for at in range(11)]
+    assert [fault.path for fault in faults(canvas(*nodes, edges=edges, x=1))] == [
+        *("nodes[2].type", "nodes[10].type", "edges[2].target", "edges[10].target", "config.x"),
+    ]
+
+
+@pytest.mark.parametrize(("ends", "key"), [(("ghost", "n"), "source"), (("n", "ghost"), "target")])
+def test_an_edge_between_a_note_and_a_missing_node_is_dangling(ends: tuple[str, str], key: str) -> None:
+    definition = canvas(task("a"), task("n", "note"), edges=[link(*ends), link("a", "n"), link("n", "n")])
+    assert codes(definition) == [(f"edges[0].{key}", "dangling_edge")]
+
+
+def test_a_fault_of_the_data_as_a_whole_has_its_path() -> None:
+    assert codes(canvas(task("a", faults=[""]))) == [("nodes[0].data", "invalid_value")]
 
 
 def test_every_cycle_is_named_on_its_own() -> None:
