@@ -157,6 +157,30 @@ class StoreUnusable(StoreError):
     code = "store_unusable"
 
 
+class StoreCorrupt(StoreError):
+    """Events of a run can't be read from the log: what is kept at this commit is no longer what was written."""
+
+    code = "store_corrupt"
+
+    def __init__(self, workflow_id: str, run_id: str, commit: int, reason: str) -> None:
+        super().__init__(
+            f"the events of workflow {workflow_id!r}, run {run_id!r} at commit {commit} are damaged: {reason}"
+        )
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.commit = commit
+
+
+class BatchRefused(StoreError):
+    """The log can't hold what was to be appended, however often it is tried; none of the append is kept."""
+
+    code = "batch_refused"
+
+    def __init__(self, workflow_ids: Sequence[str], reason: str) -> None:
+        super().__init__(f"the events of {', '.join(map(repr, workflow_ids))} can't be kept: {reason}")
+        self.workflow_ids = tuple(workflow_ids)
+
+
 class StaleWriter(StoreError):
     """An append did not continue the log: somebody else wrote, or this writer lost its place."""
 

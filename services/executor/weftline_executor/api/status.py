@@ -32,6 +32,7 @@ STATUS_CODES: Mapping[type[errors.ExecutorError], grpc.StatusCode] = {
     errors.ExecutorFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,
     errors.StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.StoreCorrupt: grpc.StatusCode.DATA_LOSS,
     errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     errors.Internal: grpc.StatusCode.INTERNAL,
 }

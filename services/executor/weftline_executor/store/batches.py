@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from weftline_executor.model.events import RunCompleted, RunFailed, RunPaused, RunResumed, RunStarted, RunStopping
+import msgspec
+
+from weftline_executor.model.events import (
+    Event,
+    RunCompleted,
+    RunFailed,
+    RunPaused,
+    RunResumed,
+    RunStarted,
+    RunStopping,
+)
 from weftline_executor.model.records import Batch
 from weftline_executor.model.states import RunState
+
+MAX_PIECE = 16 << 20
+"""How many bytes of events are kept in one piece, unless a single event is larger."""
+
+_encoder = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +30,39 @@ class RunChange:
 
     state: RunState
     ended_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Events that are kept together, and the JSON array of them."""
+
+    events: tuple[Event, ...]
+    body: bytes
+
+
+def pieces(events: tuple[Event, ...], limit: int = MAX_PIECE) -> list[Piece]:
+    """Cuts events, in their order, into as few pieces of at most `limit` bytes as they fit in one after the other.
+
+    Raises ValueError, TypeError or OverflowError when an event is not JSON.
+    """
+    body = _encoder.encode(events)
+    if len(body) <= limit or len(events) == 1:
+        return [Piece(events, body)]
+    found: list[Piece] = []
+    encoded: list[bytes] = []
+    begin, size = 0, 2
+    for at, event in enumerate(events):
+        one = _encoder.encode(event)
+        if encoded and size + len(one) > limit:
+            found.append(_piece(events[begin:at], encoded))
+            begin, size, encoded = at, 2, []
+        encoded.append(one)
+        size += len(one) + 1
+    return [*found, _piece(events[begin:], encoded)]
+
+
+def _piece(events: tuple[Event, ...], encoded: list[bytes]) -> Piece:
+    return Piece(events, b"[" + b",".join(encoded) + b"]")
 
 
 def cut(batch: Batch, after_seq: int) -> Batch:

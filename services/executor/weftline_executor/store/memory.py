@@ -7,10 +7,10 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from weftline_executor.errors import StaleWriter
+from weftline_executor.errors import BatchRefused, StaleWriter
 from weftline_executor.model.records import Batch, CommandRecord, Head, Retention, RunRecord
 from weftline_executor.model.states import RunState
-from weftline_executor.store.batches import cut, run_change, started
+from weftline_executor.store.batches import Piece, cut, pieces, run_change, started
 
 
 @dataclass(slots=True)
@@ -56,15 +56,18 @@ class MemoryStore:
             if batch.first_seq != head + 1:
                 raise StaleWriter(batch.workflow_id, batch.first_seq - 1)
             heads[batch.workflow_id] = batch.last_seq
-        return [self._append(batch) for batch in batches]
+        cut_up = [_pieces(batch) for batch in batches]
+        return [self._append(batch, parts) for batch, parts in zip(batches, cut_up, strict=True)]
 
-    def _append(self, batch: Batch) -> Batch:
+    def _append(self, batch: Batch, parts: Sequence[Piece]) -> Batch:
         workflow = self._workflows.setdefault(batch.workflow_id, _Workflow())
-        self._last_commit += 1
+        for part in parts:
+            self._last_commit += 1
+            kept = Batch(batch.workflow_id, batch.run_id, part.events, commit=self._last_commit)
+            workflow.batches.append(kept)
+            self._log.append(kept)
         stored = replace(batch, commit=self._last_commit, commands=())
-        workflow.batches.append(stored)
         workflow.head = stored.last_seq
-        self._log.append(stored)
         start = started(batch)
         if start is not None:
             workflow.runs.append(
@@ -143,23 +146,39 @@ class MemoryStore:
         """See Store; `max_bytes` is not counted in memory."""
         deleted = 0
         for workflow in self._workflows.values():
-            ended = sum(run.ended_at is not None for run in workflow.runs)
-            while workflow.runs and (ended_at := workflow.runs[0].ended_at) is not None:
-                if now - ended_at <= retention.max_age_ms and ended <= retention.max_runs:
-                    break
-                self._delete_first_run(workflow)
-                ended -= 1
-                deleted += 1
+            expired = _expired(workflow.runs, retention, now)
+            if expired:
+                self._delete_first_runs(workflow, expired)
+                deleted += expired
+        if deleted:
+            kept = {batch.commit for workflow in self._workflows.values() for batch in workflow.batches}
+            self._log = [batch for batch in self._log if batch.commit in kept]
         return deleted
 
-    def _delete_first_run(self, workflow: _Workflow) -> None:
-        run = workflow.runs.pop(0)
-        gone = {batch.commit for batch in workflow.batches if batch.run_id == run.run_id}
-        workflow.batches = [batch for batch in workflow.batches if batch.commit not in gone]
-        workflow.oldest = run.last_seq + 1
-        workflow.commands = {key: value for key, value in workflow.commands.items() if value.run_id != run.run_id}
-        self._log = [batch for batch in self._log if batch.commit not in gone]
-        self._compacted = max(self._compacted, *gone)
+    def _delete_first_runs(self, workflow: _Workflow, count: int) -> None:
+        last_seq = workflow.runs[count - 1].last_seq
+        end = bisect.bisect_right(workflow.batches, last_seq, key=lambda batch: batch.last_seq)
+        self._compacted = max(self._compacted, workflow.batches[end - 1].commit)
+        del workflow.runs[:count], workflow.batches[:end]
+        workflow.oldest = last_seq + 1
+        kept = {run.run_id for run in workflow.runs}
+        workflow.commands = {key: value for key, value in workflow.commands.items() if value.run_id in kept}
 
     def _workflow(self, workflow_id: str) -> _Workflow:
         return self._workflows.get(workflow_id) or _Workflow()
+
+
+def _pieces(batch: Batch) -> list[Piece]:
+    try:
+        return pieces(batch.events)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BatchRefused([batch.workflow_id], str(error)) from error
+
+
+def _expired(runs: Sequence[RunRecord], retention: Retention, now: int) -> int:
+    """How many of a workflow's oldest runs may go."""
+    beyond = sum(run.ended_at is not None for run in runs) - retention.max_runs
+    for count, run in enumerate(runs):
+        if run.ended_at is None or (now - run.ended_at <= retention.max_age_ms and count >= beyond):
+            return count
+    return len(runs)

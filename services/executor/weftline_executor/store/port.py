@@ -36,19 +36,26 @@ class Store(Protocol):
     async def append(self, batches: Sequence[Batch]) -> list[Batch]:
         """Commits all `batches` at once and gives them back with their `commit`, durable.
 
-        Raises StaleWriter when one doesn't continue its workflow's sequence; then none is kept.
+        A batch whose events are large is kept in several pieces with consecutive commits; its `commit` is the last of
+        them, and reads give each piece as a batch.
+
+        Raises StaleWriter when one doesn't continue its workflow's sequence, and BatchRefused, which names the
+        workflows at fault, when the log can't hold one; then none is kept.
         """
         ...
 
     async def read(self, workflow_id: str, after_seq: int, limit: int = 64) -> list[Batch]:
         """The batches with events after `after_seq`, oldest first, `limit` at most; the first is cut to fit.
 
-        Commands are not given back.
+        Commands are not given back. Raises StoreCorrupt when the first is damaged; one further on ends the list.
         """
         ...
 
     async def read_all(self, after_commit: int, limit: int = 64) -> list[Batch]:
-        """The batches of all workflows after `after_commit`, in the order of commits, `limit` at most."""
+        """The batches of all workflows after `after_commit`, in the order of commits, `limit` at most.
+
+        Raises StoreCorrupt as `read` does.
+        """
         ...
 
     async def compacted_commit(self) -> int:
@@ -87,6 +94,7 @@ class Store(Protocol):
     async def retain(self, retention: Retention, now: int) -> int:
         """Deletes what `retention` lets go at `now` (ms since the Unix epoch); gives how many runs that were.
 
-        Whole ended runs go, the oldest of a workflow first. A workflow's sequence never starts again.
+        Whole ended runs go, the oldest of a workflow first. A workflow's sequence never starts again. Appends go on
+        between the deletions.
         """
         ...

@@ -57,26 +57,29 @@ ACTIVE_RUNS = (
     "WHERE run.ended_at IS NULL ORDER BY run.key"
 )
 
-EXPIRED = (
-    "SELECT key FROM (SELECT key, ended_at, row_number() OVER "
-    "(PARTITION BY workflow_key ORDER BY first_seq DESC) AS age FROM run WHERE ended_at IS NOT NULL) "
-    "WHERE ended_at < ? OR age > ? ORDER BY key"
+INDEX_COMMANDS = "CREATE INDEX command_run ON command (run_key)"
+"""What format 2 of the log has over format 1."""
+
+# A run counts as ended no earlier than those before it, so that the oldest of a workflow always go first.
+_ENDED = (
+    "SELECT key, max(ended_at) OVER (PARTITION BY workflow_key ORDER BY first_seq) AS ended, "
+    "row_number() OVER (PARTITION BY workflow_key ORDER BY first_seq DESC) AS age FROM run WHERE ended_at IS NOT NULL"
 )
-OLDEST_ENDED = (
-    "SELECT run.key FROM run WHERE run.ended_at IS NOT NULL AND NOT EXISTS "
-    "(SELECT 1 FROM run AS earlier WHERE earlier.workflow_key = run.workflow_key "
-    "AND earlier.first_seq < run.first_seq) ORDER BY run.ended_at LIMIT 16"
+EXPIRED = f"SELECT key FROM ({_ENDED}) WHERE ended < ? OR age > ? ORDER BY key"
+OLDEST_ENDED = f"SELECT key FROM ({_ENDED}) ORDER BY ended, key LIMIT ?"
+
+RUN_RANGE = (
+    "SELECT run.key, workflow.key, run.first_seq, coalesce((SELECT min(later.first_seq) - 1 FROM run AS later "
+    "WHERE later.workflow_key = run.workflow_key AND later.first_seq > run.first_seq), workflow.head) "
+    "FROM run JOIN workflow ON workflow.key = run.workflow_key WHERE run.key = ?"
 )
 DELETE_RUN = (
-    "INSERT INTO meta (name, value) "
-    "SELECT 'compacted_commit', max(commit_no) FROM chunk "
-    "WHERE workflow_key = (SELECT workflow_key FROM run WHERE key = :run) AND run_key = :run HAVING count(*) > 0 "
+    "INSERT INTO meta (name, value) SELECT 'compacted_commit', commit_no FROM chunk "
+    "WHERE workflow_key = :workflow AND last_seq = :last "
     "ON CONFLICT (name) DO UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER))",
-    "UPDATE workflow SET oldest = 1 + (SELECT max(last_seq) FROM chunk "
-    "WHERE chunk.workflow_key = workflow.key AND chunk.run_key = :run) "
-    "WHERE key = (SELECT workflow_key FROM run WHERE key = :run)",
-    "DELETE FROM command WHERE workflow_key = (SELECT workflow_key FROM run WHERE key = :run) AND run_key = :run",
-    "DELETE FROM chunk WHERE workflow_key = (SELECT workflow_key FROM run WHERE key = :run) AND run_key = :run",
+    "UPDATE workflow SET oldest = :last + 1 WHERE key = :workflow",
+    "DELETE FROM command WHERE run_key = :run",
+    "DELETE FROM chunk WHERE workflow_key = :workflow AND last_seq BETWEEN :first AND :last",
     "DELETE FROM run WHERE key = :run",
 )
-"""Deletes the run `:run`, in this order, within one transaction."""
+"""Deletes a run, in this order, within one transaction; the parameters are those that RUN_RANGE gives."""

@@ -44,3 +44,4 @@ CREATE TABLE command (
     seq          INTEGER NOT NULL,
     PRIMARY KEY (workflow_key, id)
 ) WITHOUT ROWID;
+CREATE INDEX command_run ON command (run_key);

@@ -16,22 +16,37 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from weftline_executor.errors import StaleWriter, StoreLocked, StoreUnavailable, StoreUnusable
+from weftline_executor.errors import (
+    BatchRefused,
+    StaleWriter,
+    StoreCorrupt,
+    StoreLocked,
+    StoreUnavailable,
+    StoreUnusable,
+)
 from weftline_executor.model.events import Event
 from weftline_executor.model.records import Batch, CommandRecord, Head, Retention, RunRecord
 from weftline_executor.model.states import RunState
 from weftline_executor.store import queries
-from weftline_executor.store.batches import cut, run_change, started
+from weftline_executor.store.batches import cut, pieces, run_change, started
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE_NAME = "events.sqlite3"
 LOCK_NAME = "lock"
 MAX_CACHED_KEYS = 100_000
 PAGE_BYTES = 4 << 20
 """How many bytes of events one read gives at most, over its first batch."""
 
+RUNS_AT_ONCE = 16
+"""How many runs one transaction of retention deletes, so that commits need not wait for long."""
+
+OLDEST_AT_ONCE = 1024
+"""How many runs that may go are listed at once, where the log is too large."""
+
+# What SQLite or the encoder says of values that it will never take, as opposed to a disk that is full now.
+_UNFIT = (sqlite3.IntegrityError, sqlite3.DataError, ValueError, TypeError, OverflowError)
+
 _T = TypeVar("_T")
-_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(tuple[Event, ...])
 
 
@@ -127,7 +142,25 @@ class SqliteStore:
 
     async def retain(self, retention: Retention, now: int) -> int:
         """See Store."""
-        return await self._in(self._writer, lambda: self._retain(retention, now))
+        expired = await self._query(queries.EXPIRED, (now - retention.max_age_ms, retention.max_runs))
+        deleted = 0
+        for begin in range(0, len(expired), RUNS_AT_ONCE):
+            deleted += await self._delete(expired[begin : begin + RUNS_AT_ONCE])
+        while await self._is_over(retention.max_bytes):
+            oldest = await self._query(queries.OLDEST_ENDED, (OLDEST_AT_ONCE,))
+            if not oldest:
+                break
+            for begin in range(0, len(oldest), RUNS_AT_ONCE):
+                deleted += await self._delete(oldest[begin : begin + RUNS_AT_ONCE])
+                if not await self._is_over(retention.max_bytes):
+                    break
+        return deleted
+
+    async def _is_over(self, max_bytes: int) -> bool:
+        return await self._in(self._writer, lambda: _used_bytes(self._writing())) > max_bytes
+
+    async def _delete(self, runs: Sequence[tuple[int]]) -> int:
+        return await self._in(self._writer, lambda: self._delete_runs([run[0] for run in runs]))
 
     async def _in(self, executor: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
         try:
@@ -181,6 +214,10 @@ class SqliteStore:
                 f"BEGIN IMMEDIATE; {schema} INSERT INTO meta VALUES ('epoch', '{epoch}'); "
                 f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
+        elif version == 1:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {queries.INDEX_COMMANDS}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
 
     def _close_reader(self) -> None:
         if self._read_connection is not None:
@@ -213,20 +250,26 @@ class SqliteStore:
         try:
             stored = []
             for batch in batches:
-                commit += 1
-                self._insert(connection, batch, commit)
+                commit = self._insert(connection, batch, commit)
                 stored.append(replace(batch, commit=commit, commands=()))
             connection.execute("COMMIT")
         except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            # Before the rollback, which may fail too: a key that is not in the log must not be used again.
             self._workflow_keys.clear()
             self._run_keys.clear()
+            _roll_back(connection)
             raise
         self._last_commit = commit
         return stored
 
-    def _insert(self, connection: sqlite3.Connection, batch: Batch, commit: int) -> None:
+    def _insert(self, connection: sqlite3.Connection, batch: Batch, commit: int) -> int:
+        """Inserts a batch after `commit`, and gives the commit of its last piece."""
+        try:
+            return self._insert_rows(connection, batch, commit)
+        except _UNFIT as error:
+            raise BatchRefused([batch.workflow_id], str(error)) from error
+
+    def _insert_rows(self, connection: sqlite3.Connection, batch: Batch, commit: int) -> int:
         workflow = self._workflow_key(connection, batch.workflow_id)
         moved = connection.execute(queries.MOVE_HEAD, (batch.last_seq, workflow, batch.first_seq - 1))
         if moved.rowcount != 1:
@@ -236,8 +279,9 @@ class SqliteStore:
             row = (batch.run_id, workflow, RunState.RUNNING, start.seq, start.at, start.total_nodes)
             connection.execute(queries.INSERT_RUN, row)
         run = self._run_key(connection, batch.run_id)
-        body = _encoder.encode(batch.events)
-        connection.execute(queries.INSERT_CHUNK, (commit, workflow, run, batch.last_seq, body))
+        for piece in pieces(batch.events):
+            commit += 1
+            connection.execute(queries.INSERT_CHUNK, (commit, workflow, run, piece.events[-1].seq, piece.body))
         change = run_change(batch)
         if change is not None:
             connection.execute(queries.UPDATE_RUN, (change.state, change.ended_at, run))
@@ -245,6 +289,7 @@ class SqliteStore:
                 self._run_keys.pop(batch.run_id, None)
         for command in batch.commands:
             connection.execute(queries.INSERT_COMMAND, (workflow, command.id, command.name, run, command.seq))
+        return commit
 
     def _workflow_key(self, connection: sqlite3.Connection, workflow_id: str) -> int:
         key = self._workflow_keys.get(workflow_id)
@@ -269,32 +314,26 @@ class SqliteStore:
             size += len(body)
             if batches and size > PAGE_BYTES:
                 break
-            batches.append(Batch(workflow_id, run_id, _decoder.decode(body), commit=commit))
+            try:
+                batches.append(_batch(workflow_id, run_id, commit, body))
+            except StoreCorrupt:
+                if not batches:
+                    raise
+                break
         return batches
 
-    def _retain(self, retention: Retention, now: int) -> int:
+    def _delete_runs(self, runs: list[int]) -> int:
         connection = self._writing()
-        doomed = connection.execute(queries.EXPIRED, (now - retention.max_age_ms, retention.max_runs)).fetchall()
-        deleted = self._delete(connection, [row[0] for row in doomed])
-        while _used_bytes(connection) > retention.max_bytes:
-            oldest = connection.execute(queries.OLDEST_ENDED).fetchall()
-            if not oldest:
-                break
-            deleted += self._delete(connection, [row[0] for row in oldest])
-        return deleted
-
-    def _delete(self, connection: sqlite3.Connection, runs: list[int]) -> int:
-        if not runs:
-            return 0
         connection.execute("BEGIN IMMEDIATE")
         try:
             for run in runs:
+                row = connection.execute(queries.RUN_RANGE, (run,)).fetchone()
+                parameters = dict(zip(("run", "workflow", "first", "last"), row, strict=True))
                 for statement in queries.DELETE_RUN:
-                    connection.execute(statement, {"run": run})
+                    connection.execute(statement, parameters)
             connection.execute("COMMIT")
         except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            _roll_back(connection)
             raise
         return len(runs)
 
@@ -304,6 +343,21 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _batch(workflow_id: str, run_id: str, commit: int, body: bytes) -> Batch:
+    try:
+        events = _decoder.decode(body)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StoreCorrupt(workflow_id, run_id, commit, str(error)) from error
+    if not events:
+        raise StoreCorrupt(workflow_id, run_id, commit, "there are none")
+    return Batch(workflow_id, run_id, events, commit=commit)
 
 
 def _used_bytes(connection: sqlite3.Connection) -> int:

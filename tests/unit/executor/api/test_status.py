@@ -21,6 +21,7 @@ NOT_ANSWERS = {
     errors.StoreLocked,
     errors.StoreUnusable,
     errors.StaleWriter,
+    errors.BatchRefused,
     errors.IllegalTransition,
     errors.SettingInvalid,
 }

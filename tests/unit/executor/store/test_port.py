@@ -1,5 +1,8 @@
 """What the port promises, over every adapter."""
 
+from itertools import pairwise
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -7,11 +10,12 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from tests.unit.executor.store.batches import batch, end, line, put_run, seqs, start
-from weftline_executor.errors import StaleWriter
+from weftline_executor.errors import BatchRefused, StaleWriter
 from weftline_executor.model import events as model
 from weftline_executor.model.records import Batch, Command, CommandRecord, Head, RunRecord
 from weftline_executor.model.states import LogLevel, PendingReason, RunState, SkipReason
 from weftline_executor.store import MemoryStore, SqliteStore, Store
+from weftline_executor.store.batches import pieces
 
 EVERY_EVENT: list[model.Event] = [
     model.RunStarted(1, 10, Raw(b'{"nodes": [ ],\n "x": 1e3}'), 3, "ada"),
@@ -191,6 +195,59 @@ async def test_a_command_id_stays_with_the_command_that_had_it_first(store: Stor
     await store.append([batch("w", "r", start(1), commands=[Command("c", "start", 1)])])
     await store.append([batch("w", "r", line(2), commands=[Command("c", "stop", 2)])])
     assert await store.find_command("w", "c") == CommandRecord("start", "r", 1)
+
+
+@pytest.mark.parametrize("adapter", ["memory", "sqlite"])
+async def test_a_large_batch_is_kept_in_pieces_and_told_by_the_commit_of_the_last(
+    adapter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "__defaults__", (1000,))
+    store: Store = MemoryStore() if adapter == "memory" else SqliteStore(tmp_path)
+    await store.open()
+    large = batch(
+        "w", "r", start(1), *(line(seq, "x" * 300) for seq in range(2, 8)), commands=[Command("c", "start", 1)]
+    )
+    stored = await store.append([large, batch("v", "s", start(1)), batch("w", "r", line(8, "x" * 3000), end(9))])
+    assert [each.commit for each in stored] == [3, 4, 6]
+    assert [each.last_seq for each in stored] == [7, 1, 9]
+    assert store.last_commit == 6
+    found = await store.read_all(0)
+    assert [(each.workflow_id, each.run_id, each.first_seq, each.last_seq, each.commit) for each in found] == [
+        *(("w", "r", 1, 3, 1), ("w", "r", 4, 5, 2), ("w", "r", 6, 7, 3)),
+        *(("v", "s", 1, 1, 4), ("w", "r", 8, 8, 5), ("w", "r", 9, 9, 6)),
+    ]
+    assert msgspec.json.encode([event for each in found[:3] for event in each.events]) == msgspec.json.encode(
+        large.events
+    )
+    assert await seqs(store, "w", 4) == [5, 6, 7, 8, 9]
+    assert await store.head("w") == Head(9, 1)
+    record = await store.newest_run("w")
+    assert record is not None
+    assert (record.state, record.first_seq, record.last_seq) == (RunState.SUCCESS, 1, 9)
+    assert await store.find_command("w", "c") == CommandRecord("start", "r", 1)
+    await store.close()
+
+
+@given(sizes=st.lists(st.integers(0, 400), min_size=1, max_size=20), limit=st.integers(100, 600))
+def test_pieces_hold_all_events_in_order_within_the_limit(sizes: list[int], limit: int) -> None:
+    events = tuple(line(seq, "x" * (size + 1)) for seq, size in enumerate(sizes, 1))
+    cut_up = pieces(events, limit)
+    assert tuple(event for piece in cut_up for event in piece.events) == events
+    for piece in cut_up:
+        assert piece.body == msgspec.json.encode(piece.events)
+        assert len(piece.body) <= limit or len(piece.events) == 1
+    for piece, following in pairwise(cut_up):
+        assert len(msgspec.json.encode((*piece.events, following.events[0]))) > limit
+
+
+async def test_events_that_no_log_can_hold_are_refused_by_workflow_and_nothing_is_kept(store: Store) -> None:
+    await store.append([batch("w", "r", start(1))])
+    unfit = batch("x", "s", start(1), line(2, "half a pair: \ud800"))
+    with pytest.raises(BatchRefused) as caught:
+        await store.append([batch("w", "r", line(2)), unfit])
+    assert caught.value.workflow_ids == ("x",)
+    assert (store.last_commit, await seqs(store, "w"), await store.newest_run("x")) == (1, [1], None)
+    assert [each.commit for each in await store.append([batch("w", "r", line(2)), batch("x", "s", start(1))])] == [2, 3]
 
 
 def test_each_log_has_an_epoch_of_its_own() -> None:

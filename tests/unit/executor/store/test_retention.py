@@ -107,3 +107,26 @@ async def test_reading_goes_on_right_where_retention_ended(store: Store, runs: i
     head = await store.head("w")
     assert head == Head(16, 16 - 4 * runs + 1)
     assert await seqs(store, "w", head.oldest - 1) == list(range(head.oldest, 17))
+
+
+async def test_the_oldest_runs_go_first_also_where_the_clock_went_back(store: Store) -> None:
+    for number, at in enumerate([5 * DAY, DAY, 6 * DAY]):
+        await put_run(store, "w", f"r{number}", at=at)
+    assert await store.retain(keep(age=2 * DAY), now=7 * DAY) == 0
+    assert await store.retain(keep(age=2 * DAY), now=7 * DAY + 1) == 2
+    assert [run.run_id for run in await store.runs("w", None, 9)] == ["r2"]
+    assert await store.head("w") == Head(12, 9)
+    assert await store.compacted_commit() == 6
+
+
+async def test_many_runs_of_many_workflows_go_and_nothing_else_does(store: Store) -> None:
+    for number in range(50):
+        await put_run(store, "a", f"a{number}", at=number)
+        await put_run(store, "b", f"b{number}", at=number)
+    assert await store.retain(keep(runs=3), now=50) == 94
+    assert (await seqs(store, "a"), await seqs(store, "b")) == ([*range(189, 201)], [*range(189, 201)])
+    assert [run.run_id for run in await store.runs("b", None, 9)] == ["b49", "b48", "b47"]
+    assert await store.find_command("a", "start-a46") is None
+    assert await store.find_command("a", "start-a47") is not None
+    assert [each.commit for each in await store.read_all(0)] == list(range(283, 301))
+    assert await store.compacted_commit() == 47 * 6

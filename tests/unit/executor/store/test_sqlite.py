@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.unit.executor.store.batches import batch, end, line, put_run, seqs, start
-from weftline_executor.errors import StoreLocked, StoreUnavailable, StoreUnusable
+from weftline_executor.errors import BatchRefused, StoreCorrupt, StoreLocked, StoreUnavailable, StoreUnusable
 from weftline_executor.model.records import Retention
 from weftline_executor.model.states import RunState
-from weftline_executor.store import SqliteStore
-from weftline_executor.store.sqlite import FILE_NAME, PAGE_BYTES, SCHEMA_VERSION
+from weftline_executor.store import SqliteStore, queries
+from weftline_executor.store.sqlite import FILE_NAME, PAGE_BYTES, RUNS_AT_ONCE, SCHEMA_VERSION
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -91,6 +91,90 @@ async def test_a_log_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreUnusable, match=f"has format {SCHEMA_VERSION + 1}; this version reads up to"):
         async with opened(tmp_path):
             pass
+
+
+async def test_a_log_of_the_first_version_is_read_and_made_one_of_this(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await put_run(store, "w", "r")
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        connection.executescript("DROP INDEX command_run; PRAGMA user_version = 1;")
+    for _ in range(2):
+        async with opened(tmp_path) as store:
+            assert await seqs(store, "w") == [1, 2, 3, 4]
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
+        assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'command_run'").fetchone()[0] == 1
+
+
+@pytest.mark.parametrize("body", [b'[{"type":"workflow.st', b"\xff", b"[]", b'[{"type":"nothing"}]', b"[" * 100_000])
+async def test_damaged_events_are_named_and_what_is_before_and_after_them_can_be_read(
+    tmp_path: Path, body: bytes
+) -> None:
+    async with opened(tmp_path) as store:
+        await put_run(store, "good", "g")
+        await put_run(store, "bad", "b")
+        store._writing().execute("UPDATE chunk SET body = ? WHERE commit_no = 5", (body,))
+        assert await seqs(store, "good") == [1, 2, 3, 4]
+        assert await seqs(store, "bad") == [1]
+        assert [each.commit for each in await store.read_all(0)] == [1, 2, 3, 4]
+        for read in (store.read("bad", 1), store.read_all(4)):
+            with pytest.raises(StoreCorrupt) as caught:
+                await read
+            assert (caught.value.workflow_id, caught.value.run_id, caught.value.commit) == ("bad", "b", 5)
+        assert await seqs(store, "bad", 3) == [4]
+
+
+async def test_a_run_id_that_is_taken_is_refused_and_not_called_a_failure_of_the_disk(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await put_run(store, "w", "r")
+        with pytest.raises(BatchRefused, match="UNIQUE") as caught:
+            await store.append([batch("new", "n", start(1)), batch("x", "r", start(1))])
+        assert caught.value.workflow_ids == ("x",)
+        await store.append([batch("new", "n", start(1)), batch("x", "y", start(1))])
+        assert (await seqs(store, "new"), await seqs(store, "x")) == ([1], [1])
+
+
+async def test_keys_of_an_append_that_failed_are_forgotten_though_its_rollback_fails_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as store:
+        await put_run(store, "w", "r", ends=False)
+
+        def fail(connection: sqlite3.Connection) -> None:
+            connection.rollback()
+            raise sqlite3.OperationalError("disk I/O error")
+
+        with monkeypatch.context() as broken:
+            broken.setattr("weftline_executor.store.sqlite._roll_back", fail)
+            with pytest.raises(StoreUnavailable, match="disk I/O error"):
+                await store.append([batch("new", "n", start(1)), batch("w", "r", line(9))])
+        await store.append([batch("other", "o", start(1)), batch("new", "n", start(1)), batch("w", "r", line(4))])
+        assert [await seqs(store, name) for name in ("other", "new", "w")] == [[1], [1], [1, 2, 3, 4]]
+
+
+async def test_appends_go_on_while_many_runs_are_deleted(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        for number in range(10 * RUNS_AT_ONCE):
+            await put_run(store, "w", f"r{number}")
+        await store.append([batch("live", "l", start(1))])
+        retention = asyncio.create_task(store.retain(Retention(1 << 50, 1, 1 << 60), now=10))
+        left = []
+        for seq in range(2, 6):
+            await store.append([batch("live", "l", line(seq))])
+            left.append(len(await store.runs("w", None, 1000)))
+        assert await retention == 10 * RUNS_AT_ONCE - 1
+        assert left[0] > 1
+        assert await seqs(store, "live") == [1, 2, 3, 4, 5]
+
+
+async def test_a_run_is_deleted_without_looking_at_the_other_runs_of_its_workflow(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        parameters = {"run": 1, "workflow": 1, "first": 1, "last": 4}
+        for statement in queries.DELETE_RUN:
+            plan = store._writing().execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+            assert all("SCAN" not in step[3] for step in plan), (statement, plan)
+            chunk = [step[3] for step in plan if "chunk" in step[3]]
+            assert all("last_seq" in step for step in chunk)
 
 
 async def test_a_closed_log_says_that_it_cannot_be_written(tmp_path: Path) -> None:
