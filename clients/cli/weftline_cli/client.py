@@ -116,9 +116,9 @@ class ExecutorClient:
         )
         return (await self._call(self._stub.StopWorkflow(request, timeout=DEADLINE_S))).result
 
-    async def retry(self, workflow_id: str) -> ws.CommandResult:
+    async def retry(self, workflow_id: str, reason: str) -> ws.CommandResult:
         """Run what failed or was cancelled in the newest run, and what that cut off, again."""
-        request = ws.RetryWorkflowRequest(workflow_id=workflow_id, command_id=_command_id(), by=caller())
+        request = ws.RetryWorkflowRequest(workflow_id=workflow_id, command_id=_command_id(), by=caller(), reason=reason)
         return (await self._call(self._stub.RetryWorkflow(request, timeout=DEADLINE_S))).result
 
     async def get(self, workflow_id: str) -> ws.WorkflowSnapshot:

@@ -118,6 +118,10 @@ def node_payload(node: ev.NodeTransition) -> dict[str, Any]:
         payload["reason"] = node.reason
     if node.handle:
         payload["handle"] = node.handle
+    if node.handled:
+        payload["handled"] = node.handled
+    if node.HasField("due_ms"):
+        payload["retryAt"] = node.due_ms
     return payload
 
 

@@ -32,11 +32,13 @@ async def test_pause_resume_and_stop_carry_what_was_asked_for(executor: FakeExec
 
 async def test_an_immediate_pause_and_a_retry_are_asked_for(executor: FakeExecutor) -> None:
     paused = await weftline("pause", "demo", "--mode", "immediate", executor=executor.address)
-    retried = await weftline("retry", "demo", executor=executor.address)
+    retried = await weftline("retry", "demo", "--reason", "mended", executor=executor.address)
     pause, retry = executor.requests
     assert (paused.code, pause.mode) == (0, ws.PAUSE_MODE_IMMEDIATE)
     assert isinstance(retry, ws.RetryWorkflowRequest)
-    assert (retry.workflow_id, bool(retry.command_id), "@" in retry.by) == ("demo", True, True)
+    assert (retry.workflow_id, retry.reason) == ("demo", "mended")
+    assert retry.command_id
+    assert "@" in retry.by
     assert retried.out == f"demo is running (run {make.RUN}).\n"
 
 

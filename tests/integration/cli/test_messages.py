@@ -19,6 +19,8 @@ EVENTS = [
     make.node(6, "a", ev.NODE_STATUS_RUNNING),
     make.node(7, "a", ev.NODE_STATUS_SUCCESS, data_json='{"x": [1, null, "é"]}', duration_ms=0, handle="true"),
     make.node(8, "a", ev.NODE_STATUS_ERROR, error="no", error_code="node_failed", duration_ms=3, attempt=2),
+    make.node(8, "a", ev.NODE_STATUS_ERROR, error="no", error_code="node_failed", duration_ms=3, handled="retry"),
+    make.node(8, "a", ev.NODE_STATUS_PENDING, reason="retry", due_ms=make.BEGAN_MS + 900, attempt=2),
     make.node(9, "b", ev.NODE_STATUS_SKIPPED, reason="branch_not_taken", attempt=0),
     make.node_progress("a", 0.0),
     make.run_progress(0.25, total=4),

@@ -126,6 +126,11 @@ def test_a_pause_by_the_executor_comes_with_what_to_do(reason: str) -> None:
     assert out.getvalue().endswith("weftline resume demo tries it again; weftline stop demo ends the run.\n")
 
 
+def test_a_failure_that_a_policy_handled_says_so() -> None:
+    failed = make.node(2, "a", ev.NODE_STATUS_ERROR, error="no", error_code="x", handled="fail_branch")
+    assert said(failed, viewed(make.started(1, "a"))).endswith("error      A (a)  handled by fail branch  no [x]")
+
+
 def test_a_pause_by_a_person_needs_no_advice() -> None:
     paused = make.event(2, workflow_pause=ev.RunStateChange(state=ev.RUN_STATE_PAUSED, by="ada", reason="lunch"))
     assert advice_on(paused) == ""

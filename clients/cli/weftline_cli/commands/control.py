@@ -76,14 +76,15 @@ def stop(output: Output, workflow_id: str, mode: str, grace: float | None, reaso
 
 @click.command(short_help="Run again what failed in a workflow.")
 @click.argument("workflow_id", metavar="ID")
+@_reason
 @common
 @pass_output
-def retry(output: Output, workflow_id: str) -> None:
+def retry(output: Output, workflow_id: str, reason: str) -> None:
     """Run the failed and cancelled nodes of the workflow ID again, and what they cut off.
 
     The newest run goes on under its id, once it has failed or was stopped; what succeeded stays.
     """
-    _command(output, lambda client: client.retry(workflow_id))
+    _command(output, lambda client: client.retry(workflow_id, reason))
 
 
 def _command(output: Output, call: Callable[[ExecutorClient], Awaitable[ws.CommandResult]]) -> None:

@@ -114,6 +114,8 @@ def _node(node: ev.NodeTransition, view: RunView) -> Text:
         details.append(f"took {node.handle}")
     if node.reason:
         details.append(node.reason.replace("_", " "))
+    if node.handled:
+        details.append(f"handled by {node.handled.replace('_', ' ')}")
     said = _said(word, text.STYLES.get(word, ""), node_name(node.node_id, view), ", ".join(details))
     if node.error and word != CANCELLED:
         code = f" [{node.error_code}]" if node.error_code else ""
