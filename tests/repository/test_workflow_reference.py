@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
@@ -14,12 +15,16 @@ from tests.repository.layout import PACKAGES, ROOT
 from weftline_executor.graph import Limits, compile_graph
 from weftline_executor.graph.definition import _CONFIG_KEYS, _CONFLICT_POLICIES, _FAILURE_POLICIES, DECORATION
 from weftline_executor.graph.joins import DEFAULT_RULE, RULES
+from weftline_executor.graph.policy import Retry
 from weftline_executor.nodes import Registry
 from weftline_executor.nodes.faults import FaultCode
 
 DOCUMENT = ROOT / "docs" / "workflows.md"
 PAGE = DOCUMENT.read_text()
 WORKFLOWS = [block for block in blocks(DOCUMENT) if block.language == "json" and "nodes" in json.loads(block.content)]
+
+
+POLICIES = [block for block in blocks(DOCUMENT) if block.language == "json" and "policy" in json.loads(block.content)]
 
 
 def section(heading: str) -> str:
@@ -53,8 +58,20 @@ def test_every_workflow_of_the_page_is_valid(block: Block) -> None:
     assert len(compile_graph(block.content, Registry.with_builtins(), Limits())) > 0
 
 
-def test_the_page_has_workflows() -> None:
+@pytest.mark.parametrize("block", POLICIES, ids=str)
+def test_every_policy_of_the_page_is_valid(block: Block) -> None:
+    workflow = {"nodes": [{"id": "a", "type": "noop", "data": json.loads(block.content)}]}
+    assert len(compile_graph(json.dumps(workflow), Registry.with_builtins(), Limits())) == 1
+
+
+def test_the_page_has_workflows_and_policies() -> None:
     assert len(WORKFLOWS) >= 3
+    assert len(POLICIES) >= 2
+
+
+def test_the_defaults_of_a_retry_are_those_of_the_code() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", section("Failures"), re.MULTILINE)
+    assert {key: float(value) for key, value in rows} == asdict(Retry())
 
 
 def test_the_table_of_joins_has_every_rule_and_names_the_default() -> None:
