@@ -36,6 +36,7 @@ class NodeView:
     reason: str = ""
     error: str = ""
     error_code: str = ""
+    handled: str = ""
 
     @property
     def cancelled(self) -> bool:
@@ -56,8 +57,8 @@ class Failure:
 class RunView:
     """The newest run of one workflow, as far as it was told.
 
-    `total` counts the nodes of the run, 0 while it is unknown, and `cancelled` those among its failed ones that a stop
-    ended; times are milliseconds since the Unix epoch, on the
+    `total` counts the nodes of the run, 0 while it is unknown, `cancelled` those among its failed ones that a stop
+    ended, and `handled` those whose failure their policy took care of; times are milliseconds since the Unix epoch, on the
     executor's clock.
     """
 
@@ -73,6 +74,7 @@ class RunView:
     running: dict[str, NodeView] = field(default_factory=dict)
     counts: Counter[ev.NodeStatus.ValueType] = field(default_factory=Counter)
     cancelled: int = 0
+    handled: int = 0
     outputs_json: str = ""
     failure: Failure | None = None
     _reported: float | None = None
@@ -171,7 +173,7 @@ class RunView:
         self.nodes = {node.node_id: node for node in _canvas_nodes(definition_json)}
         self.running = {}
         self.counts = Counter()
-        self.total = self.cancelled = 0
+        self.total = self.cancelled = self.handled = 0
 
     def _begin_again(self) -> None:
         # A run that had ended is resumed by a retry.
@@ -195,6 +197,9 @@ class RunView:
         self.counts[node.status] -= 1
         self.counts[transition.status] += 1
         self.cancelled -= node.cancelled
+        self.handled -= bool(node.handled)
+        node.handled = transition.handled
+        self.handled += bool(node.handled)
         node.status, node.attempt = transition.status, transition.attempt
         node.reason, node.error, node.error_code = transition.reason, transition.error, transition.error_code
         self.cancelled += node.cancelled

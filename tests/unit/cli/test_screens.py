@@ -128,7 +128,13 @@ def test_a_pause_by_the_executor_comes_with_what_to_do(reason: str) -> None:
 
 def test_a_failure_that_a_policy_handled_says_so() -> None:
     failed = make.node(2, "a", ev.NODE_STATUS_ERROR, error="no", error_code="x", handled="fail_branch")
-    assert said(failed, viewed(make.started(1, "a"))).endswith("error      A (a)  handled by fail branch  no [x]")
+    view = viewed(make.started(1, "a"), failed, make.completed(3))
+    assert said(failed, view).endswith("error      A (a)  handled by fail branch  no [x]")
+    assert [each.plain for each in summary_lines(view)] == [
+        "success  demo in 2.0 s: 0 of 1 node succeeded, 1 failed and handled"
+    ]
+    view.apply(make.node(4, "a", ev.NODE_STATUS_RUNNING, attempt=2), NOW)
+    assert view.handled == 0
 
 
 def test_a_pause_by_a_person_needs_no_advice() -> None:

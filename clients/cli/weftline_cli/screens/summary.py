@@ -27,6 +27,7 @@ def summary_lines(view: RunView) -> Iterator[Text]:
         for node in view.nodes.values()
         if node.status == ev.NODE_STATUS_ERROR
         and not node.cancelled
+        and not node.handled
         and not (view.failure and view.failure.node_id == node.node_id)
     ]
     for node in failed[:MAX_FAILED_NODES]:
@@ -41,7 +42,8 @@ def summary_lines(view: RunView) -> Iterator[Text]:
 def counts(view: RunView) -> str:
     """Return the counters of a run in words: `9 of 12 nodes succeeded, 1 failed, 2 skipped`."""
     numbers = {
-        "failed": view.counts[ev.NODE_STATUS_ERROR] - view.cancelled,
+        "failed": view.counts[ev.NODE_STATUS_ERROR] - view.cancelled - view.handled,
+        "failed and handled": view.handled,
         "cancelled": view.cancelled,
         "skipped": view.counts[ev.NODE_STATUS_SKIPPED],
         "running": view.counts[ev.NODE_STATUS_RUNNING],
