@@ -58,8 +58,8 @@ class RunView:
     """The newest run of one workflow, as far as it was told.
 
     `total` counts the nodes of the run, 0 while it is unknown, `cancelled` those among its failed ones that a stop
-    ended, and `handled` those whose failure their policy took care of; times are milliseconds since the Unix epoch, on the
-    executor's clock.
+    ended, and `handled` those whose failure their policy took care of; times are milliseconds since the Unix
+    epoch, on the executor's clock.
     """
 
     workflow_id: str = ""
