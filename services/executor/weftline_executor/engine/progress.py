@@ -3,44 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
 from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.estimate import RunEstimate
 from weftline_executor.engine.runtime import Runtime
-from weftline_executor.model.events import NodeProgressed, RunProgressed
+from weftline_executor.graph import Graph
+from weftline_executor.model.events import NodeProgressed, RunProgressed, Telemetry
 from weftline_executor.model.states import NodeStatus, RunState
-
-if TYPE_CHECKING:
-    from weftline_executor.engine.run import Run
+from weftline_executor.replay import RunProjection
 
 INTERVAL_SECONDS = 0.1
-LOOKED_AHEAD = 256
 _FINISHED = (NodeStatus.SUCCESS, NodeStatus.ERROR, NodeStatus.SKIPPED)
 
 
-class ProgressReport:
-    """The telemetry of one run: at most ten messages a second about the run as a whole."""
+Working = Callable[[], tuple[Mapping[int, int], Sequence[int]]]
+"""Gives how long each running node has run (in ms, by index), and about 256 ready nodes that have not started."""
 
-    def __init__(self, run: Run, runtime: Runtime) -> None:
-        self._run = run
+
+class ProgressReport:
+    """The telemetry of one run: at most ten messages a second about the run as a whole.
+
+    `declared` gives, by kind of node, how long its configuration says that it takes, in ms.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        projection: RunProjection,
+        runtime: Runtime,
+        declared: Mapping[tuple[str, bytes], float | None],
+        working: Working,
+    ) -> None:
+        self._graph = graph
+        self._projection = projection
         self._runtime = runtime
-        self._estimate = RunEstimate(run.graph, self._expected(), run.graph.config.concurrency or runtime.slots.limit)
+        self._working = working
+        slots = graph.config.concurrency or runtime.slots.limit
+        self._estimate = RunEstimate(graph, self._expected(declared), slots)
         self._timer: asyncio.TimerHandle | None = None
-        for index, node in enumerate(run.graph.nodes):
-            state = run.projection.nodes.get(node.id)
+        for index, node in enumerate(graph.nodes):
+            state = projection.nodes.get(node.id)
             if state is not None and state.status in _FINISHED:
                 self._estimate.finish(index)
 
-    def _expected(self) -> list[float | None]:
+    def _expected(self, declared: Mapping[tuple[str, bytes], float | None]) -> list[float | None]:
         """By node: the median of its kind, else what its configuration says, else the median of its type."""
-        history, nodes = self._runtime.history, self._run.graph.nodes
-        known: dict[tuple[str, bytes], float | None] = {}
-        for node in nodes:
-            if node.kind not in known:
-                declared = self._run.expected_ms(node)
-                known[node.kind] = history.of_kind(node.kind) or declared or history.of_type(node.type)
-        return [known[node.kind] for node in nodes]
+        history = self._runtime.history
+        known = {kind: history.of_kind(kind) or said or history.of_type(kind[0]) for kind, said in declared.items()}
+        return [known[node.kind] for node in self._graph.nodes]
 
     def state_changed(self) -> None:
         """The run entered another state."""
@@ -48,7 +59,7 @@ class ProgressReport:
 
     def attempt_ended(self, attempt: Attempt, duration: int, succeeded: bool) -> None:
         """An attempt ended after `duration` ms."""
-        kind = self._run.graph.nodes[attempt.index].kind
+        kind = self._graph.nodes[attempt.index].kind
         self._runtime.metrics.node_ended(kind[0], duration / 1000, succeeded)
         if succeeded:
             self._runtime.history.record(kind, duration)
@@ -71,20 +82,20 @@ class ProgressReport:
         """A running node is `progress` far; told only when its start is durable."""
         self._estimate.advance(attempt.index, progress, attempt.elapsed_ms())
         self._changed()
-        state = self._run.projection.nodes.get(attempt.node_id)
+        state = self._projection.nodes.get(attempt.node_id)
         if state is None or state.status is not NodeStatus.RUNNING or state.attempt != attempt.number:
             return
         state.progress = progress
         event = NodeProgressed(self._runtime.now(), attempt.node_id, attempt.number, progress)
-        self._runtime.on_telemetry(self._run, event)
+        self._told(event)
 
     def current(self) -> RunProgressed:
         """The counters, progress and time left as of now."""
         now = self._runtime.now()
-        projection = self._run.projection
+        projection = self._projection
         return RunProgressed(
             now,
-            len(self._run.graph),
+            len(self._graph),
             projection.completed_nodes,
             projection.failed_nodes,
             projection.skipped_nodes,
@@ -96,15 +107,15 @@ class ProgressReport:
 
     def _remaining(self) -> int | None:
         """Time left while the run goes on; nobody knows how long a pause is."""
-        if self._run.projection.state is not RunState.RUNNING:
+        if self._projection.state is not RunState.RUNNING:
             return None
-        return self._estimate.remaining(self._run.attempts.elapsed(), self._run.waiting(LOOKED_AHEAD))
+        return self._estimate.remaining(*self._working())
 
     def close(self) -> None:
         """The run ended: tells its final counters, and nothing after."""
         if self._timer is not None:
             self._timer.cancel()
-        self._runtime.on_telemetry(self._run, self.current())
+        self._told(self.current())
 
     def _changed(self) -> None:
         if self._timer is None:
@@ -112,5 +123,8 @@ class ProgressReport:
 
     def _tell(self) -> None:
         self._timer = None
-        if not self._run.projection.state.final and self._runtime.listening(self._run.workflow_id):
-            self._runtime.on_telemetry(self._run, self.current())
+        if not self._projection.state.final and self._runtime.listening(self._projection.workflow_id):
+            self._told(self.current())
+
+    def _told(self, event: Telemetry) -> None:
+        self._runtime.on_telemetry(self._projection.workflow_id, self._projection.run_id, event)

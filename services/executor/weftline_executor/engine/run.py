@@ -18,7 +18,7 @@ from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.timers import RunTimers
 from weftline_executor.engine.verdict import NodeFault, first_fault, terminal_event
 from weftline_executor.errors import IllegalTransition
-from weftline_executor.graph import Frontier, Graph, NodeDef, Resolution
+from weftline_executor.graph import Frontier, Graph, Resolution
 from weftline_executor.model.events import (
     Event,
     NodeFailed,
@@ -48,6 +48,7 @@ from weftline_executor.model.states import (
 from weftline_executor.replay import RunProjection
 
 LAUNCHES_PER_TURN = 256
+LOOKED_AHEAD = 256
 ANNOUNCEMENTS_PER_COMMIT = 4096
 RUN = -1
 """Stands for the run itself among the timers of its nodes."""
@@ -82,7 +83,9 @@ class Run:
         self._pause = ("drain", projection.reason)
         self._advance_scheduled = False
         self._closed = False
-        self.progress = ProgressReport(self, runtime)
+        kinds = {node.kind: index for index, node in enumerate(graph.nodes)}
+        declared = {kind: self.attempts.expected_ms(index) for kind, index in kinds.items()}
+        self.progress = ProgressReport(graph, projection, runtime, declared, self._working)
 
     @property
     def halted(self) -> bool:
@@ -327,7 +330,7 @@ class Run:
         if self._closed:
             if self.projection.state.final and not self.ended.is_set():
                 self.ended.set()
-                self._runtime.on_ended(self)
+                self._runtime.on_ended(self.projection)
             return
         if self.state is RunState.RUNNING and not self.halted:
             self._advance()
@@ -370,13 +373,8 @@ class Run:
             self.attempts.begin(node, self._frontier)
             launched += 1
 
-    def waiting(self, limit: int) -> list[int]:
-        """Ready nodes that have not started, those with the longest path ahead; about `limit`."""
-        return self._ready.first(limit)
-
-    def expected_ms(self, node: NodeDef) -> float | None:
-        """How long the configuration of a node says that it takes."""
-        return self.attempts.prepared(self.graph.index[node.id]).type.expected_ms(node.data)
+    def _working(self) -> tuple[dict[int, int], list[int]]:
+        return self.attempts.elapsed(), self._ready.first(LOOKED_AHEAD)
 
     def _end(self) -> None:
         """Skips what never ran and writes the run's one terminal event."""

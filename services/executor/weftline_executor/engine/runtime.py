@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from weftline_executor.engine.commit import Committer
 from weftline_executor.engine.estimate import DurationHistory
@@ -13,14 +12,15 @@ from weftline_executor.engine.launcher import Catalog, Launcher
 from weftline_executor.engine.slots import Slots
 from weftline_executor.metrics import Metrics
 from weftline_executor.model.events import Telemetry
-
-if TYPE_CHECKING:
-    from weftline_executor.engine.run import Run
+from weftline_executor.replay import RunProjection
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The shared parts; `now` gives milliseconds since the Unix epoch."""
+    """The shared parts; `now` gives milliseconds since the Unix epoch.
+
+    `on_telemetry` takes the workflow, the run and what is told of it, `listening` says whether anybody would hear it.
+    """
 
     loop: asyncio.AbstractEventLoop
     now: Callable[[], int]
@@ -30,6 +30,6 @@ class Runtime:
     history: DurationHistory
     metrics: Metrics
     catalog: Catalog
-    on_telemetry: Callable[[Run, Telemetry], None]
+    on_telemetry: Callable[[str, str, Telemetry], None]
     listening: Callable[[str], bool]
-    on_ended: Callable[[Run], None]
+    on_ended: Callable[[RunProjection], None]

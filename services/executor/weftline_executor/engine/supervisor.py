@@ -97,9 +97,8 @@ class Engine:
             DurationHistory(),
             metrics,
             catalog,
-            lambda run, event: self._listener.telemetry(run.workflow_id, run.run_id, event),
-            # A listener can be attached later.
-            lambda workflow_id: self._listener.listening(workflow_id),  # noqa: PLW0108
+            self._telemetry,
+            self._listening,
             self._ended,
         )
         self._listener: Listener = _Nobody()
@@ -203,13 +202,18 @@ class Engine:
         self._metrics.events.inc(events)
         self._listener.committed(batches)
 
+    def _telemetry(self, workflow_id: str, run_id: str, event: Telemetry) -> None:
+        self._listener.telemetry(workflow_id, run_id, event)
+
+    def _listening(self, workflow_id: str) -> bool:
+        return self._listener.listening(workflow_id)
+
     def _unwritable(self, error: StoreUnavailable) -> None:
         for run in list(self.runs.values()):
             run.journal.unwritable(error)
 
-    def _ended(self, run: Run) -> None:
-        self.runs.pop(run.workflow_id, None)
-        projection = run.projection
+    def _ended(self, projection: RunProjection) -> None:
+        self.runs.pop(projection.workflow_id, None)
         self._metrics.runs_ended.labels(projection.state.value).inc()
         self._metrics.run_seconds.observe(((projection.ended_at or 0) - projection.started_at) / 1000)
 
