@@ -12,6 +12,7 @@ from weftline_executor.nodes.errors import ConfigInvalid, ExpressionFailed, clip
 from weftline_executor.nodes.expressions import Template, compile_bare, compile_text, is_template
 from weftline_executor.nodes.faults import ConfigFault, FaultCode, Path, path_text
 from weftline_executor.nodes.scope import Scope
+from weftline_executor.nodes.values import Budget
 
 # These keys of a node's `data` belong to the canvas and the engine.
 FOREIGN_KEYS = frozenset({"label", "description", "ui", "policy"})
@@ -34,8 +35,12 @@ class CompiledConfig:
     failures: dict[Path, ExpressionFailed] = field(default_factory=dict)
 
     def render(self, scope: Scope) -> dict[str, object]:
-        """Give the configuration with every expression replaced by its value; raises `ExpressionFailed`."""
-        return {key: _render(value, scope, (key,)) for key, value in self.tree.items()}
+        """Give the configuration with every expression replaced by its value; raises `ExpressionFailed`.
+
+        All expressions share one budget, so that a node cannot take longer by having more of them.
+        """
+        budget = Budget()
+        return {key: _render(value, scope, (key,), budget) for key, value in self.tree.items()}
 
 
 def compile_config(config: Mapping[str, object], bare: frozenset[str]) -> CompiledConfig:
@@ -73,16 +78,16 @@ def _compile_one(source: str) -> Template:
     return template
 
 
-def _render(value: object, scope: Scope, path: Path) -> object:
+def _render(value: object, scope: Scope, path: Path, budget: Budget) -> object:
     if isinstance(value, Template):
         try:
-            return value.render(scope)
+            return value.render(scope, budget)
         except ExpressionFailed as error:
             raise error.at(path_text(path)) from error.__cause__
     if isinstance(value, dict):
-        return {key: _render(item, scope, (*path, key)) for key, item in value.items()}
+        return {key: _render(item, scope, (*path, key), budget) for key, item in value.items()}
     if isinstance(value, list):
-        return [_render(item, scope, (*path, index)) for index, item in enumerate(value)]
+        return [_render(item, scope, (*path, index), budget) for index, item in enumerate(value)]
     return value
 
 

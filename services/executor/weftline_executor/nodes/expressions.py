@@ -12,7 +12,7 @@ from jinja2.parser import Parser
 from jinja2.visitor import NodeTransformer
 
 from weftline_executor.nodes.errors import ExpressionFailed
-from weftline_executor.nodes.filters import BUDGET_NAME, SLICE, bound
+from weftline_executor.nodes.filters import BUDGET_NAME, COMPARE, SLICE, bound
 from weftline_executor.nodes.sandbox import METHODS, Sandbox
 from weftline_executor.nodes.scope import Scope
 from weftline_executor.nodes.values import Budget, plain, text
@@ -23,6 +23,9 @@ ROOTS = ("nodes", "inputs", "params")
 
 _SANDBOX = Sandbox()
 _RESULT = "result"
+
+# What an evaluation counts before it does anything.
+_RENDER = 1024
 
 Parse = Callable[[str], list[str | ast.Expr]]
 
@@ -47,11 +50,16 @@ class Template:
     _parse: Parse
     _code: JinjaTemplate | None = None
 
-    def render(self, scope: Scope) -> object:
-        """Give the value of a whole expression, else the text; raises `ExpressionFailed`."""
+    def render(self, scope: Scope, budget: Budget | None = None) -> object:
+        """Give the value of a whole expression, else the text; raises `ExpressionFailed`.
+
+        The work is paid for out of `budget`, which the expressions of one node share; without one it has its own.
+        """
+        budget = budget or Budget()
         try:
-            values = self._evaluate(scope)
-            return plain(values[0]) if self.whole else self._text(values)
+            budget.spend(_RENDER + len(self.source))
+            values = self._evaluate(scope, budget)
+            return plain(values[0], budget) if self.whole else self._text(values, budget)
         except RecursionError:
             raise ExpressionFailed("the value is nested too deeply", self.source) from None
         except UndefinedError as error:
@@ -60,25 +68,26 @@ class Template:
             # Filters and operators raise whatever Python raises for the values at hand.
             raise ExpressionFailed(str(error) or type(error).__name__, self.source) from error
 
-    def _evaluate(self, scope: Scope) -> list[object]:
+    def _evaluate(self, scope: Scope, budget: Budget) -> list[object]:
         code = self._code
         if code is None:
             expressions = [piece for piece in self._parse(self.source) if not isinstance(piece, str)]
             assign = ast.Assign(ast.Name(_RESULT, "store"), ast.List(expressions), lineno=1)
             self._code = code = _SANDBOX.from_string(ast.Template([assign], lineno=1))
-        context = code.new_context({**scope.variables(), BUDGET_NAME: Budget()})
+        context = code.new_context({**scope.variables(), BUDGET_NAME: budget})
         for _ in code.root_render_func(context):
             pass
         values: list[object] = context.vars[_RESULT]
         return values
 
-    def _text(self, values: list[object]) -> str:
+    def _text(self, values: list[object], budget: Budget) -> str:
         remaining = iter(values)
         pieces: list[str] = []
         size = 0
         for part in self.parts:
-            pieces.append(text(next(remaining)) if part is None else part)
+            pieces.append(text(next(remaining), budget) if part is None else part)
             size += len(pieces[-1])
+            budget.spend(len(pieces[-1]))
             bound(size)
         return "".join(pieces)
 
@@ -149,6 +158,12 @@ class _Rewriter(NodeTransformer):
         for string in strings[1:]:
             joined = ast.Add(joined, string, lineno=node.lineno)
         return joined
+
+    def visit_Compare(self, node: ast.Compare) -> ast.Expr:  # noqa: N802
+        """Make `a < b <= c` a filter."""
+        self.generic_visit(node)
+        operators = ast.Const(" ".join(operand.op for operand in node.ops), lineno=node.lineno)
+        return _filter(node.expr, COMPARE, operators, *(operand.expr for operand in node.ops))
 
     def visit_Getitem(self, node: ast.Getitem) -> ast.Expr:  # noqa: N802
         """Make `a[b:c]` a filter."""

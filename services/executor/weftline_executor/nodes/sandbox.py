@@ -10,7 +10,7 @@ from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from weftline_executor.nodes.filters import EXPRESSION_FILTERS, bound, budget_of
+from weftline_executor.nodes.filters import EXPRESSION_FILTERS, EXPRESSION_TESTS, bound, budget_of
 from weftline_executor.nodes.values import MAX_INT_BITS, ValueTooLarge
 
 _TEXT_METHODS = frozenset(
@@ -90,8 +90,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         )
         self.globals = {}
         self.filters = dict(EXPRESSION_FILTERS)
-        # As an argument of `select`, this test compares every item with every other.
-        del self.tests["in"]
+        self.tests = dict(EXPRESSION_TESTS)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Read a key of an object, or a harmless method; a key wins over a method of the same name."""
@@ -120,10 +119,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return getattr(obj, "__name__", None) in methods_of(getattr(obj, "__self__", None))
 
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call a method, which pays for its result like a filter."""
+        """Call a method, which pays for all that it looks at and for its result."""
         _require(obj)
+        budget = budget_of(context)
+        owner = getattr(obj, "__self__", None)
+        # Of an object no method looks at more than its keys.
+        if isinstance(owner, Mapping):
+            budget.pay(owner)
+        else:
+            budget.pay_deep(owner)
         result = super().call(context, obj, *args, **kwargs)
-        budget_of(context).pay(result)
+        budget.pay(result)
         return result
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:

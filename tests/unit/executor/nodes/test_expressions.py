@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weftline_executor.nodes.config import compile_config
 from weftline_executor.nodes.errors import ExpressionFailed
 from weftline_executor.nodes.expressions import MAX_SOURCE, compile_bare, compile_text
 from weftline_executor.nodes.scope import Scope
 
+MANY = {"many": list(range(100_000)), "as_many": list(range(100_000))}
 SCOPE = Scope(
     nodes={"a": {"output": {"x": 7, "items": [1, 2], "big": "z" * 600_000}}, "my-id": {"output": "mine"}},
     inputs={"input": {"name": "Ada"}},
-    params={"n": 3, "zip": "007", "keys": "k", "none": None, "_id": 9, "tags": ["a", "b"]},
+    params={"n": 3, "zip": "007", "keys": "k", "none": None, "_id": 9, "tags": ["a", "b"], **MANY},
 )
 
 
@@ -241,6 +243,19 @@ BLOW_UPS = [
     "{{ nodes.a.output.big | list" + " | map('length') | map('d')" * 30 + " | list | length }}",
     "{{ nodes.a.output.big | list" + " | reject('none')" * 60 + " | list | length }}",
     "{{ [" + ", ".join(["nodes.a.output.big | list | min"] * 200) + "] }}",
+    "{{ [" + ", ".join(["params.many.count(1)"] * 20) + "] }}",
+    "{{ [" + ", ".join(["params.many.index(99999)"] * 20) + "] }}",
+    "{{ [" + ", ".join(["nodes.a.output.big.count('q')"] * 20) + "] }}",
+    "{{ [" + ", ".join(["(params.many == params.as_many)"] * 20) + "] }}",
+    "{{ [" + ", ".join(["(params.many < params.as_many)"] * 20) + "] }}",
+    "{{ [" + ", ".join(["([1] in params.many)"] * 20) + "] }}",
+    "{{ [" + ", ".join(["(-1 not in params.many)"] * 20) + "] }}",
+    "{{ [" + ", ".join(["('q' in nodes.a.output.big)"] * 20) + "] }}",
+    "{{ [" + ", ".join(["params.many is eq(params.as_many)"] * 20) + "] }}",
+    "{{ [" + ", ".join(["nodes.a.output.big is lower"] * 20) + "] }}",
+    "{{ params.many | map('d', nodes.a.output.big) | select('eq', nodes.a.output.big) | list | length }}",
+    "{{ params.many | map('d', 0) | map(attribute='" + "a." * 100 + "a') | list | length }}",
+    "{{ [" + ", ".join(["params.many | sort(attribute='" + "a." * 50 + "a') | length"] * 20) + "] }}",
     "{{ [[1], [2]] | sum([]) }}",
     "{{ 1.5 | round(1000000000) }}",
     "{{ 1 | round(1000000000, 'ceil') }}",
@@ -254,6 +269,63 @@ def test_nothing_small_becomes_something_huge(source: str) -> None:
     reason = refusal(source).reason
     assert "longer than" not in reason
     assert "nested" not in reason
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{{ 1 < 2 <= 2 }}", True),
+        ("{{ 1 < 2 > 2 }}", False),
+        ("{{ 3 >= 3 != 4 }}", True),
+        ("{{ 'b' not in params.tags }}", False),
+        ("{{ 'name' in inputs.input and 'ad' in 'Ada' | lower }}", True),
+        ("{{ 'A' in params.tags | map('upper') }}", True),
+        ("{{ [[1], 2] == [[1], 2] and {'a': [1]} == {'a': [1]} }}", True),
+        ("{{ 1 == '1' or none == 0 }}", False),
+        ("{{ params.tags | select('ne', 'a') | list }}", ["b"]),
+        ("{{ [3, 1, 2] | select('>=', 2) | sort }}", [2, 3]),
+        ("{{ 2 is eq 2 and 1 is lessthan(2) and params.n is odd }}", True),
+        ("{{ params.many | sort | last }}", 99_999),
+        ("{{ 5 in params.many and params.many == params.as_many }}", True),
+        ("{{ params.many | length + params.many.index(7) }}", 100_007),
+    ],
+)
+def test_comparisons_hold_as_they_are_read(source: str, expected: object) -> None:
+    value = value_of(source)
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+def test_a_comparison_with_what_is_missing_says_so() -> None:
+    assert "the object has no key 'nope'" in refusal("{{ params.nope == 1 }}").reason
+    assert "the object has no key 'nope'" in refusal("{{ 1 in params.nope }}").reason
+
+
+def test_a_comparison_ends_where_it_is_decided() -> None:
+    assert "not supported between" in refusal("{{ 1 < 2 < 'x' }}").reason
+    assert value_of("{{ 2 < 1 < 'x' }}") is False
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["{{ params.many | map('string') | list | length }}", "{{ params.many }}", "{{ params.many == params.as_many }}"],
+)
+def test_the_expressions_of_a_node_share_what_they_may_do(source: str) -> None:
+    one = compile_config({"k0": "{{ params.many | length }}"}, frozenset())
+    assert one.render(SCOPE) == {"k0": 100_000}
+    many = compile_config({"values": [{"k": source} for _ in range(20)]}, frozenset())
+    with pytest.raises(ExpressionFailed, match="take too long together"):
+        many.render(SCOPE)
+
+
+def test_each_evaluation_of_a_node_begins_anew() -> None:
+    compiled = compile_config({"k": "{{ params.many == params.as_many }}"}, frozenset())
+    assert [compiled.render(SCOPE) for _ in range(20)] == [{"k": True}] * 20
+
+
+def test_a_node_may_have_a_thousand_small_expressions() -> None:
+    compiled = compile_config({"k": ["{{ params.tags | first | upper }}"] * 1000}, frozenset())
+    assert compiled.render(SCOPE) == {"k": ["A"] * 1000}
 
 
 def test_a_bare_expression_needs_no_braces() -> None:
