@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from jinja2.filters import FILTERS
@@ -215,7 +215,7 @@ EXPRESSION_FILTERS = {name: _metered_filter(name, FILTERS[name]) for name in _BO
 }
 EXPRESSION_FILTERS[COMPARE] = _compare
 
-_TESTS: dict[str, Callable[..., Any]] = dict(TESTS)
+_TESTS = cast("dict[str, Callable[..., Any]]", TESTS)
 
 # As an argument of `select`, the test `in` would compare every item with every other.
 EXPRESSION_TESTS = {
