@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from weftline_executor.errors import StoreUnavailable
+from weftline_executor.errors import BatchRefused, StoreUnavailable
 from weftline_executor.metrics import Metrics
 from weftline_executor.model.records import Batch
 from weftline_executor.store import Store
@@ -29,7 +29,8 @@ class Committer:
     """Commits what writers have marked, one transaction at a time, and hands the durable batches to `on_committed`.
 
     When the store can't write, `on_failure` is told and the same batches are tried again every second; nothing new is
-    taken meanwhile, so the runs stand still. `healthy` says whether the last try succeeded.
+    taken meanwhile, so the runs stand still. `healthy` says whether the last try succeeded. `on_refused` is told of
+    batches that the store will never take, which are let go.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Committer:
         metrics: Metrics,
         on_committed: Callable[[Sequence[Batch]], None],
         on_failure: Callable[[StoreUnavailable], None],
+        on_refused: Callable[[BatchRefused], None],
     ) -> None:
         self._store = store
         self._metrics = metrics
         self._on_committed = on_committed
         self._on_failure = on_failure
+        self._on_refused = on_refused
         self._marked: list[Writer] = []
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -88,6 +91,11 @@ class Committer:
                 self._metrics.commit_failures.inc()
                 self._on_failure(error)
                 await asyncio.sleep(RETRY_SECONDS)
+                continue
+            except BatchRefused as error:
+                # The log will never take these; the batches of other workflows must not wait for them.
+                self._on_refused(error)
+                batches = [batch for batch in batches if batch.workflow_id not in error.workflow_ids]
                 continue
             if not self.healthy:
                 _log.warning("events are written again")

@@ -229,15 +229,16 @@ class Launcher:
     def _failure(self, launch: Launch, error: BaseException) -> Failure:
         """What an error means. Never raises, whatever the node's code made of its error."""
         try:
-            return _known_failure(error) or self._unknown_failure(launch, error)
+            secrets = launch.attempt.secrets
+            return _known_failure(error, secrets) or self._unknown_failure(launch, error, secrets)
         except Exception:
             return Failure(f"{type(error).__name__}, which can't be shown", "node_raised")
 
-    def _unknown_failure(self, launch: Launch, error: BaseException) -> Failure:
+    def _unknown_failure(self, launch: Launch, error: BaseException, secrets: SecretSession | None) -> Failure:
         where = f"run {launch.run_id}, node {launch.attempt.node_id!r} ({launch.node.type.name})"
-        secret = launch.attempt.secrets is not None and launch.attempt.secrets.used
+        secret = secrets is not None and secrets.used
         _log.info("%s raised %s", where, type(error).__name__, exc_info=None if secret else error)
-        return Failure(clean(f"{type(error).__name__}: {error}", MAX_ERROR), "node_raised")
+        return Failure(_told(f"{type(error).__name__}: {error}", MAX_ERROR, secrets), "node_raised")
 
 
 def _without_secrets(attempt: Attempt, result: Success | Failure) -> Success | Failure:
@@ -247,27 +248,27 @@ def _without_secrets(attempt: Attempt, result: Success | Failure) -> Success | F
         return result
     if isinstance(result, Success):
         return Success(secrets.scrub_json(result.output), result.handle)
-    return replace(
-        result,
-        error=secrets.scrub(result.error),
-        code=secrets.scrub(result.code),
-        details=secrets.scrub_json(result.details),
-    )
+    return replace(result, error=secrets.scrub(result.error), details=secrets.scrub_json(result.details))
 
 
-def _known_failure(error: BaseException) -> Failure | None:
+def _told(text: str, limit: int, secrets: SecretSession | None) -> str:
+    """A text for an event. Secrets are taken out before it is cut, since half of one would not be recognised."""
+    return clean(secrets.scrub(text) if secrets is not None else text, limit)
+
+
+def _known_failure(error: BaseException, secrets: SecretSession | None) -> Failure | None:
     match error:
         case NodeFailed():
             details = bytes(json_object(error.details, MAX_DETAILS)) if error.details else b""
             return Failure(
-                clean(str(error.message), MAX_ERROR),
-                clean(str(error.code), MAX_CODE),
+                _told(error.message, MAX_ERROR, secrets),
+                _told(error.code, MAX_CODE, secrets),
                 details,
                 error.retryable,
                 error.retry_after or 0.0,
             )
         case ConfigInvalid() | ExpressionFailed():
-            return Failure(clean(str(error), MAX_ERROR), error.code, retryable=False)
+            return Failure(_told(str(error), MAX_ERROR, secrets), error.code, retryable=False)
         case SecretMissing() | SecretUnreadable():
             code = "secret_missing" if isinstance(error, SecretMissing) else "secret_unreadable"
             return Failure(str(error), code, retryable=False)

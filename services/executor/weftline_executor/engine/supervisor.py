@@ -20,6 +20,7 @@ from weftline_executor.engine.run import Run
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.slots import Slots
 from weftline_executor.errors import (
+    BatchRefused,
     InvalidWorkflow,
     ShuttingDown,
     StoreUnavailable,
@@ -86,7 +87,7 @@ class Engine:
         self._metrics = metrics
         self._now = now
         self._loops = NodeLoops(config.blocked_loop_seconds)
-        self._committer = Committer(store, metrics, self._committed, self._unwritable)
+        self._committer = Committer(store, metrics, self._committed, self._unwritable, self._refused)
         loop = asyncio.get_running_loop()
         self._runtime = Runtime(
             loop,
@@ -201,6 +202,13 @@ class Engine:
                     del self.runs[run.workflow_id]
         self._metrics.events.inc(events)
         self._listener.committed(batches)
+
+    def _refused(self, error: BatchRefused) -> None:
+        for workflow_id in error.workflow_ids:
+            run = self.runs.pop(workflow_id, None)
+            if run is not None:
+                _log.critical("run %s of %s stands still: %s", run.run_id, workflow_id, error)
+                run.journal.unwritable(error)
 
     def _telemetry(self, workflow_id: str, run_id: str, event: Telemetry) -> None:
         self._listener.telemetry(workflow_id, run_id, event)

@@ -48,7 +48,7 @@ class Commits:
         self.metrics = Metrics()
         self.told: list[list[Batch]] = []
         self.journals: dict[str, Journal] = {}
-        self.committer = Committer(store, self.metrics, self._committed, lambda error: None)
+        self.committer = Committer(store, self.metrics, self._committed, lambda error: None, lambda error: None)
 
     def _committed(self, batches: Sequence[Batch]) -> None:
         self.told.append(list(batches))
