@@ -42,6 +42,9 @@ class Metrics:
         self.runs_waiting = Gauge(
             f"{prefix}_runs_waiting", "Runs with nodes that wait for a slot of the executor.", registry=self.registry
         )
+        self.nodes_waiting = Gauge(
+            f"{prefix}_nodes_waiting", "Nodes that could run and wait for a slot or a resume.", registry=self.registry
+        )
         self.events = Counter(f"{prefix}_events", "Durable events that were committed.", registry=self.registry)
         self.commit_seconds = Histogram(
             f"{prefix}_commit_duration_seconds", "Time of one commit.", registry=self.registry, buckets=_SECONDS

@@ -92,6 +92,11 @@ class Run:
         """Whether nothing new may start any more: the run failed or is being stopped."""
         return self._fault is not None or self.state is RunState.STOPPING
 
+    @property
+    def waiting_nodes(self) -> int:
+        """How many nodes could run and wait."""
+        return len(self._ready)
+
     def begin(self, definition: bytes, *, by: str, command_id: str) -> int:
         """Writes the start of the run, and gives its seq; nodes start when it is durable."""
         self._started_at = self._runtime.now()

@@ -100,11 +100,6 @@ class Frontier:
         """A node failed for good."""
         return self._arrive([(edge, Outcome.FAILED) for edge in self._graph.outgoing[node]])
 
-    def skipped(self, node: int) -> Resolution:
-        """A node was skipped from outside (when a run is rebuilt from its log)."""
-        self.settle(node)
-        return self._arrive([(edge, Outcome.SKIPPED) for edge in self._graph.outgoing[node]])
-
     def settle(self, node: int) -> None:
         """Marks a node as decided by an earlier life of the run."""
         if not self._decided[node]:
