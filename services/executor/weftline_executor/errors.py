@@ -181,13 +181,13 @@ class BatchRefused(StoreError):
         self.workflow_ids = tuple(workflow_ids)
 
 
-class StaleWriter(StoreError):
+class StaleWriter(BatchRefused):
     """An append did not continue the log: somebody else wrote, or this writer lost its place."""
 
     code = "stale_writer"
 
     def __init__(self, workflow_id: str, expected: int) -> None:
-        super().__init__(f"workflow {workflow_id!r}: the log's head is not {expected}")
+        super().__init__([workflow_id], f"the log's head is not {expected}")
         self.workflow_id = workflow_id
         self.expected = expected
 

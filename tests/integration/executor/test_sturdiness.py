@@ -18,7 +18,7 @@ from tests.support.executor_process import ExecutorProcess
 from weftline.v1 import events_pb2 as events_pb
 from weftline.v1 import workflow_service_pb2 as pb
 from weftline_executor.engine.attempts import MAX_RECOVERIES
-from weftline_executor.errors import BatchRefused, StoreUnavailable
+from weftline_executor.errors import BatchRefused, StaleWriter, StoreUnavailable
 from weftline_executor.model.events import Event, NodePending, NodeRunning, RunCompleted, RunStarted, RunStopping
 from weftline_executor.model.records import Batch
 from weftline_executor.model.states import PendingReason
@@ -118,12 +118,15 @@ async def test_a_command_while_the_log_fails_is_told_so_and_may_be_sent_again(ex
     assert len((await client.stub.ListRuns(pb.ListRunsRequest(workflow_id="w"))).runs) == 1
 
 
-async def test_a_batch_that_the_log_refuses_stops_its_own_run_only(executor: RunningExecutor, gate: Gate) -> None:
+@pytest.mark.parametrize("refusal", [BatchRefused(["bad"], "too big"), StaleWriter("bad", 0)])
+async def test_a_batch_that_the_log_refuses_stops_its_own_run_only(
+    executor: RunningExecutor, refusal: BatchRefused
+) -> None:
     client, append = executor.client, executor.store.append
 
     async def picky(batches: Sequence[Batch]) -> list[Batch]:
         if any(batch.workflow_id == "bad" for batch in batches):
-            raise BatchRefused(["bad"], "too big")
+            raise refusal
         return await append(batches)
 
     executor.store.append = picky  # type: ignore[method-assign]
