@@ -8,7 +8,7 @@ import pytest
 from weftline_executor.engine import commit
 from weftline_executor.engine.commit import Committer
 from weftline_executor.engine.journal import Journal
-from weftline_executor.errors import StaleWriter, StoreUnavailable
+from weftline_executor.errors import BatchRefused, StaleWriter, StoreUnavailable
 from weftline_executor.metrics import Metrics
 from weftline_executor.model.events import LogWritten
 from weftline_executor.model.records import Batch, Command
@@ -25,6 +25,7 @@ class SlowStore(MemoryStore):
         self.allowed.set()
         self.one_at_a_time = False
         self.failures = 0
+        self.refused = ""
         self.asked: list[list[str]] = []
 
     async def append(self, batches: Sequence[Batch]) -> list[Batch]:
@@ -36,6 +37,8 @@ class SlowStore(MemoryStore):
         if self.failures:
             self.failures -= 1
             raise StoreUnavailable("no space left")
+        if any(batch.workflow_id == self.refused for batch in batches):
+            raise StaleWriter(self.refused, 0)
         # These tests append log lines only, which is no run that a store could record.
         return [Batch(b.workflow_id, b.run_id, b.events, (), at) for at, b in enumerate(batches, 1)]
 
@@ -48,7 +51,10 @@ class Commits:
         self.metrics = Metrics()
         self.told: list[list[Batch]] = []
         self.journals: dict[str, Journal] = {}
-        self.committer = Committer(store, self.metrics, self._committed, lambda error: None, lambda error: None)
+        self.refused: list[BatchRefused] = []
+        self.committer = Committer(
+            store, self.metrics, self._committed, lambda error: None, lambda error: self.refused.append(error)
+        )
 
     def _committed(self, batches: Sequence[Batch]) -> None:
         self.told.append(list(batches))
@@ -179,12 +185,11 @@ async def test_an_append_that_fails_is_tried_again_with_the_same_and_nothing_els
     assert commits.metrics.commit_failures._value.get() == 3
 
 
-async def test_a_stale_writer_ends_the_committer(commits: Commits) -> None:
-    class Stale(SlowStore):
-        async def append(self, batches: Sequence[Batch]) -> list[Batch]:
-            raise StaleWriter("w", 0)
-
-    broken = Commits(Stale())
-    write(broken.journal("w"))
-    with pytest.raises(StaleWriter):
-        await broken.committer.run()
+async def test_what_the_store_refuses_is_let_go_and_the_rest_is_committed(commits: Commits) -> None:
+    commits.store.refused = "stale"
+    write(commits.journal("stale"))
+    write(commits.journal("good"))
+    await commits.committer.drained()
+    assert [error.workflow_ids for error in commits.refused] == [("stale",)]
+    assert commits.store.asked == [["stale", "good"], ["good"]]
+    assert commits.committer.healthy
