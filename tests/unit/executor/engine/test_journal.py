@@ -52,9 +52,7 @@ class Commits:
         self.told: list[list[Batch]] = []
         self.journals: dict[str, Journal] = {}
         self.refused: list[BatchRefused] = []
-        self.committer = Committer(
-            store, self.metrics, self._committed, lambda error: None, lambda error: self.refused.append(error)
-        )
+        self.committer = Committer(store, self.metrics, self._committed, lambda error: None, self.refused.append)
 
     def _committed(self, batches: Sequence[Batch]) -> None:
         self.told.append(list(batches))
