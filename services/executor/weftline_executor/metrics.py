@@ -55,6 +55,13 @@ class Metrics:
         self.commit_failures = Counter(
             f"{prefix}_commit_failures", "Commits that the store refused.", registry=self.registry
         )
+        self._make_watch_metrics(prefix)
+        self._nodes: dict[tuple[str, bool], tuple[Counter, Histogram]] = {}
+        self.commands = Counter(
+            f"{prefix}_commands", "Commands, by name and outcome.", ["command", "outcome"], registry=self.registry
+        )
+
+    def _make_watch_metrics(self, prefix: str) -> None:
         self.watchers = Gauge(f"{prefix}_watchers", "Streams of events that are open.", registry=self.registry)
         self.watch_events = Counter(
             f"{prefix}_watch_events", "Durable events sent to all watchers.", registry=self.registry
@@ -69,10 +76,6 @@ class Metrics:
             "From an event's timestamp to its sending to a watcher that follows.",
             registry=self.registry,
             buckets=_SECONDS,
-        )
-        self._nodes: dict[tuple[str, bool], tuple[Counter, Histogram]] = {}
-        self.commands = Counter(
-            f"{prefix}_commands", "Commands, by name and outcome.", ["command", "outcome"], registry=self.registry
         )
 
     def node_ended(self, node_type: str, seconds: float, succeeded: bool) -> None:
