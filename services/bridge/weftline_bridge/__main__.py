@@ -12,10 +12,13 @@ from collections.abc import Sequence
 
 import uvloop
 
-from weftline_bridge import __version__
-from weftline_bridge.app import run
-from weftline_bridge.errors import ConfigurationError, ListenError
-from weftline_bridge.settings import Settings, load_settings
+# gRPC's core would write lines of its own form among the logs; it reads this when it is imported, and not again.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+from weftline_bridge import __version__  # noqa: E402
+from weftline_bridge.app import run  # noqa: E402
+from weftline_bridge.errors import ConfigurationError, ListenError  # noqa: E402
+from weftline_bridge.settings import Settings, load_settings  # noqa: E402
 
 EXIT_CANNOT_LISTEN = 1
 EXIT_BAD_SETTING = 2
@@ -39,8 +42,6 @@ class JsonFormatter(logging.Formatter):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bridge; the exit status is 0 after a signal, 1 if it can't listen, 2 for a bad setting."""
-    # gRPC's core would write lines of its own form among the logs.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         settings = load_settings(**_overrides(arguments))
         _configure_logging(settings)
