@@ -15,10 +15,10 @@ import uvloop
 # gRPC's core would write lines of its own form among the logs; it reads this when it is imported, and not again.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-from weftline_bridge import __version__  # noqa: E402
-from weftline_bridge.app import run  # noqa: E402
-from weftline_bridge.errors import ConfigurationError, ListenError  # noqa: E402
-from weftline_bridge.settings import Settings, load_settings  # noqa: E402
+from weftline_bridge import __version__
+from weftline_bridge.app import run
+from weftline_bridge.errors import ConfigurationError, ListenError
+from weftline_bridge.settings import Settings, load_settings
 
 EXIT_CANNOT_LISTEN = 1
 EXIT_BAD_SETTING = 2
