@@ -226,7 +226,7 @@ class Attempts:
 
     def report_log(self, attempt: Attempt, level: str, message: str, context: Mapping[str, object]) -> None:
         """See Reporter."""
-        if not attempt.done and not (self._journal.full and self._runtime.committer.failing):
+        if not attempt.done and (self._runtime.committer.healthy or not self._journal.full):
             # While the log can't be written, what nodes say would only fill the memory.
             attempt.hear()
             encoded = json_object(context, MAX_CONTEXT) if context else NO_JSON

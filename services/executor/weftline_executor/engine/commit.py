@@ -52,11 +52,6 @@ class Committer:
         self._idle.set()
         self.healthy = True
 
-    @property
-    def failing(self) -> bool:
-        """Whether the last try to write failed."""
-        return not self.healthy
-
     def mark(self, writer: Writer) -> None:
         """Notes that `writer` has events; a writer marks itself once until they are taken."""
         self._marked.append(writer)
