@@ -19,6 +19,58 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _WaitingFor:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WaitingForEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitingFor.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WAITING_FOR_UNSPECIFIED: _WaitingFor.ValueType  # 0
+    """Not set."""
+    WAITING_FOR_PARENTS: _WaitingFor.ValueType  # 1
+    """Nodes before it have not ended."""
+    WAITING_FOR_RUN_SLOT: _WaitingFor.ValueType  # 2
+    """The run has as many nodes running as its `concurrency` allows."""
+    WAITING_FOR_EXECUTOR_SLOT: _WaitingFor.ValueType  # 3
+    """The executor has as many nodes running as it may."""
+    WAITING_FOR_RETRY: _WaitingFor.ValueType  # 4
+    """The time of its next attempt has not come."""
+    WAITING_FOR_APPROVAL: _WaitingFor.ValueType  # 5
+    """Somebody has to approve or reject it (`CompleteNode`)."""
+    WAITING_FOR_EVENT: _WaitingFor.ValueType  # 6
+    """An event has to be sent (`CompleteNode`)."""
+    WAITING_FOR_RESUME: _WaitingFor.ValueType  # 7
+    """The run is pausing or paused."""
+    WAITING_FOR_END: _WaitingFor.ValueType  # 8
+    """All other nodes have to end, because it is a `finally` node."""
+    WAITING_FOR_START: _WaitingFor.ValueType  # 9
+    """It is about to start."""
+
+class WaitingFor(_WaitingFor, metaclass=_WaitingForEnumTypeWrapper):
+    """What kind of thing a node waits for."""
+
+WAITING_FOR_UNSPECIFIED: WaitingFor.ValueType  # 0
+"""Not set."""
+WAITING_FOR_PARENTS: WaitingFor.ValueType  # 1
+"""Nodes before it have not ended."""
+WAITING_FOR_RUN_SLOT: WaitingFor.ValueType  # 2
+"""The run has as many nodes running as its `concurrency` allows."""
+WAITING_FOR_EXECUTOR_SLOT: WaitingFor.ValueType  # 3
+"""The executor has as many nodes running as it may."""
+WAITING_FOR_RETRY: WaitingFor.ValueType  # 4
+"""The time of its next attempt has not come."""
+WAITING_FOR_APPROVAL: WaitingFor.ValueType  # 5
+"""Somebody has to approve or reject it (`CompleteNode`)."""
+WAITING_FOR_EVENT: WaitingFor.ValueType  # 6
+"""An event has to be sent (`CompleteNode`)."""
+WAITING_FOR_RESUME: WaitingFor.ValueType  # 7
+"""The run is pausing or paused."""
+WAITING_FOR_END: WaitingFor.ValueType  # 8
+"""All other nodes have to end, because it is a `finally` node."""
+WAITING_FOR_START: WaitingFor.ValueType  # 9
+"""It is about to start."""
+Global___WaitingFor: _TypeAlias = WaitingFor  # noqa: Y015
+
 class _RunState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -242,26 +294,74 @@ class WorkflowStart(_message.Message):
     DEFINITION_JSON_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     TOTAL_NODES_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    RERUN_OF_FIELD_NUMBER: _builtins.int
     definition_json: _builtins.str
     """The workflow as it was given: a JSON object with `nodes`, `edges`, `config`."""
     by: _builtins.str
     """Who started it; empty when unknown."""
     total_nodes: _builtins.int
-    """How many nodes the run counts: all but notes, groups and other decoration."""
+    """How many nodes the run counts: all but notes, groups and other decoration,
+    and but what is drawn inside a node that has a body.
+    """
+    rerun_of: _builtins.str
+    """The run whose results were taken over (`RerunWorkflow`); empty for none."""
+    @_builtins.property
+    def parent(self) -> Global___ParentNode:
+        """The node that runs this workflow as its body; unset when a client started it."""
+
     def __init__(
         self,
         *,
         definition_json: _builtins.str = ...,
         by: _builtins.str = ...,
         total_nodes: _builtins.int = ...,
+        parent: Global___ParentNode | None = ...,
+        rerun_of: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "definition_json", b"definition_json", "total_nodes", b"total_nodes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "definition_json", b"definition_json", "parent", b"parent", "rerun_of", b"rerun_of", "total_nodes", b"total_nodes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkflowStart: _TypeAlias = WorkflowStart  # noqa: Y015
+
+@_typing.final
+class ParentNode(_message.Message):
+    """The node that runs a workflow as its body."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    workflow_id: _builtins.str
+    """Its workflow."""
+    run_id: _builtins.str
+    """Its run."""
+    node_id: _builtins.str
+    """The node."""
+    depth: _builtins.int
+    """How many runs are around this one: 1 for the body of a workflow that a
+    client started.
+    """
+    def __init__(
+        self,
+        *,
+        workflow_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        depth: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "node_id", b"node_id", "run_id", b"run_id", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParentNode: _TypeAlias = ParentNode  # noqa: Y015
 
 @_typing.final
 class RunStateChange(_message.Message):
@@ -326,6 +426,9 @@ class NodeTransition(_message.Message):
     HANDLE_FIELD_NUMBER: _builtins.int
     HANDLED_FIELD_NUMBER: _builtins.int
     DUE_MS_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    ARTIFACT_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """The node."""
     status: Global___NodeStatus.ValueType
@@ -333,7 +436,9 @@ class NodeTransition(_message.Message):
     attempt: _builtins.int
     """Which attempt this is about: 1 for the first."""
     data_json: _builtins.str
-    """On success the node's output, on error more about it, as JSON text; empty
+    """On success the node's output, or where `artifact` is set a preview of it;
+    on error more about it; on pending for an approval or an event what is
+    waited for; on telemetry what a running node has so far. JSON text; empty
     when there is none.
     """
     error: _builtins.str
@@ -348,7 +453,9 @@ class NodeTransition(_message.Message):
     """Why: on skipped one of `condition_false`, `branch_not_taken`,
     `upstream_skipped`, `upstream_failed`, `empty_map`, `disabled`,
     `run_stopped`; on pending one of `concurrency`, `recovered`, `retry`,
-    `resumed`, `paused`, `reset`.
+    `resumed`, `paused`, `reset`, `approval`, `event`; on success empty when
+    the node gave its output by running, else one of `completed` (by somebody),
+    `timed_out` (the default of a wait), `cached`, `reused` (of another run).
     """
     handle: _builtins.str
     """On success of a branching node, the output handle that fired."""
@@ -358,7 +465,19 @@ class NodeTransition(_message.Message):
     `pause`; empty when it was not, and counts against the run.
     """
     due_ms: _builtins.int
-    """On pending for a retry: when, in milliseconds since the Unix epoch."""
+    """On pending for a retry: when; for an approval or an event: until when it is
+    waited for. In milliseconds since the Unix epoch.
+    """
+    by: _builtins.str
+    """On success with the reason `completed`: who did that; empty when unknown."""
+    @_builtins.property
+    def artifact(self) -> Global___Artifact:
+        """On success, where the whole output is when it is too large for an event."""
+
+    @_builtins.property
+    def waiting(self) -> Global___Waiting:
+        """In snapshots, on a node that has not ended and does not run: what it waits for."""
+
     def __init__(
         self,
         *,
@@ -374,10 +493,13 @@ class NodeTransition(_message.Message):
         handle: _builtins.str = ...,
         handled: _builtins.str = ...,
         due_ms: _builtins.int | None = ...,
+        by: _builtins.str = ...,
+        artifact: Global___Artifact | None = ...,
+        waiting: Global___Waiting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms", "_duration_ms", b"_duration_ms", "_progress", b"_progress", "due_ms", b"due_ms", "duration_ms", b"duration_ms", "progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms", "_duration_ms", b"_duration_ms", "_progress", b"_progress", "artifact", b"artifact", "due_ms", b"due_ms", "duration_ms", b"duration_ms", "progress", b"progress", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms", "_duration_ms", b"_duration_ms", "_progress", b"_progress", "attempt", b"attempt", "data_json", b"data_json", "due_ms", b"due_ms", "duration_ms", b"duration_ms", "error", b"error", "error_code", b"error_code", "handle", b"handle", "handled", b"handled", "node_id", b"node_id", "progress", b"progress", "reason", b"reason", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms", "_duration_ms", b"_duration_ms", "_progress", b"_progress", "artifact", b"artifact", "attempt", b"attempt", "by", b"by", "data_json", b"data_json", "due_ms", b"due_ms", "duration_ms", b"duration_ms", "error", b"error", "error_code", b"error_code", "handle", b"handle", "handled", b"handled", "node_id", b"node_id", "progress", b"progress", "reason", b"reason", "status", b"status", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__due_ms: _TypeAlias = _typing.Literal["due_ms"]  # noqa: Y015
     _WhichOneofArgType__due_ms: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms"]  # noqa: Y015
@@ -393,6 +515,88 @@ class NodeTransition(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__progress) -> _WhichOneofReturnType__progress | None: ...
 
 Global___NodeTransition: _TypeAlias = NodeTransition  # noqa: Y015
+
+@_typing.final
+class Artifact(_message.Message):
+    """A value that is kept beside the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URI_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    uri: _builtins.str
+    """Its name, for `ReadArtifact`."""
+    size_bytes: _builtins.int
+    """How large it is, in bytes."""
+    sha256: _builtins.str
+    """SHA-256 of the bytes, in hexadecimal."""
+    content_type: _builtins.str
+    """Media type, `application/json` for outputs."""
+    def __init__(
+        self,
+        *,
+        uri: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        content_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "sha256", b"sha256", "size_bytes", b"size_bytes", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Artifact: _TypeAlias = Artifact  # noqa: Y015
+
+@_typing.final
+class Waiting(_message.Message):
+    """What a node waits for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAITING_FOR_FIELD_NUMBER: _builtins.int
+    PARENT_IDS_FIELD_NUMBER: _builtins.int
+    PARENTS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    waiting_for: Global___WaitingFor.ValueType
+    """What kind of thing."""
+    parents: _builtins.int
+    """For parents: how many there are."""
+    position: _builtins.int
+    """For a slot: its place in the line of its run, 1 for the next."""
+    due_ms: _builtins.int
+    """For a retry, an approval or an event: when that ends, in milliseconds since
+    the Unix epoch.
+    """
+    event: _builtins.str
+    """For an event: its name."""
+    @_builtins.property
+    def parent_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For parents: the nodes that have not ended, eight at most."""
+
+    def __init__(
+        self,
+        *,
+        waiting_for: Global___WaitingFor.ValueType = ...,
+        parent_ids: _abc.Iterable[_builtins.str] | None = ...,
+        parents: _builtins.int = ...,
+        position: _builtins.int = ...,
+        due_ms: _builtins.int | None = ...,
+        event: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms", "due_ms", b"due_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms", "due_ms", b"due_ms", "event", b"event", "parent_ids", b"parent_ids", "parents", b"parents", "position", b"position", "waiting_for", b"waiting_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__due_ms: _TypeAlias = _typing.Literal["due_ms"]  # noqa: Y015
+    _WhichOneofArgType__due_ms: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__due_ms) -> _WhichOneofReturnType__due_ms | None: ...
+
+Global___Waiting: _TypeAlias = Waiting  # noqa: Y015
 
 @_typing.final
 class Progress(_message.Message):

@@ -505,22 +505,21 @@ class RetryWorkflowResponse(_message.Message):
 Global___RetryWorkflowResponse: _TypeAlias = RetryWorkflowResponse  # noqa: Y015
 
 @_typing.final
-class CompleteNodeRequest(_message.Message):
-    """Finishes a node that waits for a person."""
+class RerunWorkflowRequest(_message.Message):
+    """Begins a new run that takes over results of the newest one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
-    NODE_ID_FIELD_NUMBER: _builtins.int
-    DATA_JSON_FIELD_NUMBER: _builtins.int
+    FROM_NODE_ID_FIELD_NUMBER: _builtins.int
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """The workflow."""
-    node_id: _builtins.str
-    """The node."""
-    data_json: _builtins.str
-    """The node's output, as JSON text."""
+    from_node_id: _builtins.str
+    """The first node that runs again, with all that come after it. What failed or
+    never ran elsewhere runs too.
+    """
     command_id: _builtins.str
     """Idempotency key; empty for none."""
     by: _builtins.str
@@ -529,14 +528,82 @@ class CompleteNodeRequest(_message.Message):
         self,
         *,
         workflow_id: _builtins.str = ...,
-        node_id: _builtins.str = ...,
-        data_json: _builtins.str = ...,
+        from_node_id: _builtins.str = ...,
         command_id: _builtins.str = ...,
         by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "command_id", b"command_id", "data_json", b"data_json", "node_id", b"node_id", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "command_id", b"command_id", "from_node_id", b"from_node_id", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerunWorkflowRequest: _TypeAlias = RerunWorkflowRequest  # noqa: Y015
+
+@_typing.final
+class RerunWorkflowResponse(_message.Message):
+    """What a rerun did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def result(self) -> Global___CommandResult:
+        """What the command did."""
+
+    def __init__(
+        self,
+        *,
+        result: Global___CommandResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerunWorkflowResponse: _TypeAlias = RerunWorkflowResponse  # noqa: Y015
+
+@_typing.final
+class CompleteNodeRequest(_message.Message):
+    """Finishes a node that waits, or all that wait for an event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    DATA_JSON_FIELD_NUMBER: _builtins.int
+    COMMAND_ID_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    workflow_id: _builtins.str
+    """The workflow."""
+    node_id: _builtins.str
+    """The node; empty with `event`."""
+    data_json: _builtins.str
+    """The node's output, as JSON text of at most 32 KiB; empty for none. An
+    approval is rejected by an object whose `approved` is false, and the node
+    fails then.
+    """
+    command_id: _builtins.str
+    """Idempotency key; empty for none."""
+    by: _builtins.str
+    """Who asks, for the events."""
+    event: _builtins.str
+    """The name of an event that nodes wait for, instead of one node."""
+    def __init__(
+        self,
+        *,
+        workflow_id: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        data_json: _builtins.str = ...,
+        command_id: _builtins.str = ...,
+        by: _builtins.str = ...,
+        event: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "command_id", b"command_id", "data_json", b"data_json", "event", b"event", "node_id", b"node_id", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -595,22 +662,66 @@ class GetWorkflowResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SNAPSHOT_FIELD_NUMBER: _builtins.int
+    CRITICAL_PATH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def snapshot(self) -> Global___WorkflowSnapshot:
         """The state."""
+
+    @_builtins.property
+    def critical_path(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedNode]:
+        """The nodes that decide how long the run takes, in order: of an active run as
+        far as is known, with what is expected; of an ended one as it was.
+        """
 
     def __init__(
         self,
         *,
         snapshot: Global___WorkflowSnapshot | None = ...,
+        critical_path: _abc.Iterable[Global___PlannedNode] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["critical_path", b"critical_path", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetWorkflowResponse: _TypeAlias = GetWorkflowResponse  # noqa: Y015
+
+@_typing.final
+class PlannedNode(_message.Message):
+    """When a node runs, as measured or as expected. Times are milliseconds since
+    the run's beginning.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    START_MS_FIELD_NUMBER: _builtins.int
+    END_MS_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node."""
+    start_ms: _builtins.int
+    """When it starts."""
+    end_ms: _builtins.int
+    """When it ends."""
+    expected: _builtins.bool
+    """Whether the end is still to come; else both times were measured."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        start_ms: _builtins.int = ...,
+        end_ms: _builtins.int = ...,
+        expected: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_ms", b"end_ms", "expected", b"expected", "node_id", b"node_id", "start_ms", b"start_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedNode: _TypeAlias = PlannedNode  # noqa: Y015
 
 @_typing.final
 class WorkflowSnapshot(_message.Message):
@@ -634,6 +745,8 @@ class WorkflowSnapshot(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    RERUN_OF_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """The workflow."""
     run_id: _builtins.str
@@ -658,6 +771,8 @@ class WorkflowSnapshot(_message.Message):
     """On a pause or stop: the reason that was given."""
     generation: _builtins.int
     """How often the run has begun: 1, and one more for each retry."""
+    rerun_of: _builtins.str
+    """The run whose results were taken over; empty for none."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.NodeTransition]:
         """Every node the run counts, in the order of the definition; `progress` is
@@ -675,6 +790,10 @@ class WorkflowSnapshot(_message.Message):
     @_builtins.property
     def error(self) -> _events_pb2.RunError:
         """On RUN_STATE_ERROR: why."""
+
+    @_builtins.property
+    def parent(self) -> _events_pb2.ParentNode:
+        """The node that runs this workflow as its body; unset when a client started it."""
 
     def __init__(
         self,
@@ -695,10 +814,12 @@ class WorkflowSnapshot(_message.Message):
         error: _events_pb2.RunError | None = ...,
         reason: _builtins.str = ...,
         generation: _builtins.int = ...,
+        parent: _events_pb2.ParentNode | None = ...,
+        rerun_of: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "ended_ms", b"ended_ms", "error", b"error", "progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "ended_ms", b"ended_ms", "error", b"error", "parent", b"parent", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "by", b"by", "definition_json", b"definition_json", "ended_ms", b"ended_ms", "epoch", b"epoch", "error", b"error", "generation", b"generation", "logs", b"logs", "nodes", b"nodes", "outputs_json", b"outputs_json", "progress", b"progress", "reason", b"reason", "run_id", b"run_id", "seq", b"seq", "started_ms", b"started_ms", "state", b"state", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "by", b"by", "definition_json", b"definition_json", "ended_ms", b"ended_ms", "epoch", b"epoch", "error", b"error", "generation", b"generation", "logs", b"logs", "nodes", b"nodes", "outputs_json", b"outputs_json", "parent", b"parent", "progress", b"progress", "reason", b"reason", "rerun_of", b"rerun_of", "run_id", b"run_id", "seq", b"seq", "started_ms", b"started_ms", "state", b"state", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_ms: _TypeAlias = _typing.Literal["ended_ms"]  # noqa: Y015
     _WhichOneofArgType__ended_ms: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms"]  # noqa: Y015
@@ -716,12 +837,15 @@ class ListWorkflowsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
     ID_PREFIX_FIELD_NUMBER: _builtins.int
+    INCLUDE_BODIES_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many; 50 when not set, 1,000 at most."""
     page_token: _builtins.str
     """Where to go on: `next_page_token` of the page before."""
     id_prefix: _builtins.str
     """Only workflows whose id begins so."""
+    include_bodies: _builtins.bool
+    """Whether to list workflows that are bodies of nodes, too."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_events_pb2.RunState.ValueType]:
         """Only workflows whose newest run is in one of these states; all when empty."""
@@ -733,10 +857,11 @@ class ListWorkflowsRequest(_message.Message):
         page_token: _builtins.str = ...,
         states: _abc.Iterable[_events_pb2.RunState.ValueType] | None = ...,
         id_prefix: _builtins.str = ...,
+        include_bodies: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id_prefix", b"id_prefix", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id_prefix", b"id_prefix", "include_bodies", b"include_bodies", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -784,6 +909,7 @@ class RunSummary(_message.Message):
     STARTED_MS_FIELD_NUMBER: _builtins.int
     ENDED_MS_FIELD_NUMBER: _builtins.int
     TOTAL_NODES_FIELD_NUMBER: _builtins.int
+    PARENT_WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """The workflow."""
     run_id: _builtins.str
@@ -800,6 +926,10 @@ class RunSummary(_message.Message):
     """When the run ended, in milliseconds since the Unix epoch; unset while it is active."""
     total_nodes: _builtins.int
     """Nodes that the run counts."""
+    parent_workflow_id: _builtins.str
+    """The workflow of the node that runs this one as its body; empty when a client
+    started it.
+    """
     def __init__(
         self,
         *,
@@ -811,10 +941,11 @@ class RunSummary(_message.Message):
         started_ms: _builtins.int = ...,
         ended_ms: _builtins.int | None = ...,
         total_nodes: _builtins.int = ...,
+        parent_workflow_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "ended_ms", b"ended_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "ended_ms", b"ended_ms", "first_seq", b"first_seq", "last_seq", b"last_seq", "run_id", b"run_id", "started_ms", b"started_ms", "state", b"state", "total_nodes", b"total_nodes", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "ended_ms", b"ended_ms", "first_seq", b"first_seq", "last_seq", b"last_seq", "parent_workflow_id", b"parent_workflow_id", "run_id", b"run_id", "started_ms", b"started_ms", "state", b"state", "total_nodes", b"total_nodes", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_ms: _TypeAlias = _typing.Literal["ended_ms"]  # noqa: Y015
     _WhichOneofArgType__ended_ms: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms"]  # noqa: Y015
@@ -887,16 +1018,20 @@ class ValidateWorkflowRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DEFINITION_JSON_FIELD_NUMBER: _builtins.int
+    SIMULATE_FIELD_NUMBER: _builtins.int
     definition_json: _builtins.str
     """A JSON object with `nodes`, `edges` and `config`, as a canvas holds it."""
+    simulate: _builtins.bool
+    """Whether to play a run through, with the durations that are expected."""
     def __init__(
         self,
         *,
         definition_json: _builtins.str = ...,
+        simulate: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_json", b"definition_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_json", b"definition_json", "simulate", b"simulate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -911,6 +1046,7 @@ class ValidateWorkflowResponse(_message.Message):
     FAULTS_FIELD_NUMBER: _builtins.int
     TOTAL_NODES_FIELD_NUMBER: _builtins.int
     TOTAL_EDGES_FIELD_NUMBER: _builtins.int
+    FORECAST_FIELD_NUMBER: _builtins.int
     total_nodes: _builtins.int
     """Nodes that a run would count."""
     total_edges: _builtins.int
@@ -919,20 +1055,69 @@ class ValidateWorkflowResponse(_message.Message):
     def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fault]:
         """The faults; none when the workflow is valid."""
 
+    @_builtins.property
+    def forecast(self) -> Global___Forecast:
+        """With `simulate`, when the workflow is valid: how a run would go."""
+
     def __init__(
         self,
         *,
         faults: _abc.Iterable[Global___Fault] | None = ...,
         total_nodes: _builtins.int = ...,
         total_edges: _builtins.int = ...,
+        forecast: Global___Forecast | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["forecast", b"forecast"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["faults", b"faults", "total_edges", b"total_edges", "total_nodes", b"total_nodes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["faults", b"faults", "forecast", b"forecast", "total_edges", b"total_edges", "total_nodes", b"total_nodes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ValidateWorkflowResponse: _TypeAlias = ValidateWorkflowResponse  # noqa: Y015
+
+@_typing.final
+class Forecast(_message.Message):
+    """How a run is expected to go if every branch is taken and nothing fails."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    PEAK_CONCURRENCY_FIELD_NUMBER: _builtins.int
+    KNOWN_NODES_FIELD_NUMBER: _builtins.int
+    TIMELINE_FIELD_NUMBER: _builtins.int
+    CRITICAL_PATH_FIELD_NUMBER: _builtins.int
+    duration_ms: _builtins.int
+    """From start to end, in milliseconds."""
+    peak_concurrency: _builtins.int
+    """How many nodes run at once at most."""
+    known_nodes: _builtins.int
+    """For how many nodes the duration is known, measured or by their
+    configuration; the others count as much as the average of those.
+    """
+    @_builtins.property
+    def timeline(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedNode]:
+        """When each node runs, by start; 10,000 at most."""
+
+    @_builtins.property
+    def critical_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The nodes of the longest path, in order."""
+
+    def __init__(
+        self,
+        *,
+        duration_ms: _builtins.int = ...,
+        peak_concurrency: _builtins.int = ...,
+        known_nodes: _builtins.int = ...,
+        timeline: _abc.Iterable[Global___PlannedNode] | None = ...,
+        critical_path: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["critical_path", b"critical_path", "duration_ms", b"duration_ms", "known_nodes", b"known_nodes", "peak_concurrency", b"peak_concurrency", "timeline", b"timeline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Forecast: _TypeAlias = Forecast  # noqa: Y015
 
 @_typing.final
 class Fault(_message.Message):
@@ -967,6 +1152,50 @@ class Fault(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Fault: _TypeAlias = Fault  # noqa: Y015
+
+@_typing.final
+class ReadArtifactRequest(_message.Message):
+    """Asks for an artifact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URI_FIELD_NUMBER: _builtins.int
+    uri: _builtins.str
+    """Its name, as in the event."""
+    def __init__(
+        self,
+        *,
+        uri: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadArtifactRequest: _TypeAlias = ReadArtifactRequest  # noqa: Y015
+
+@_typing.final
+class ReadArtifactResponse(_message.Message):
+    """A piece of an artifact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The next bytes, at most 64 KiB."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadArtifactResponse: _TypeAlias = ReadArtifactResponse  # noqa: Y015
 
 @_typing.final
 class ListNodeTypesRequest(_message.Message):
@@ -1023,6 +1252,7 @@ class NodeType(_message.Message):
     DYNAMIC_HANDLES_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_FIELD_NUMBER: _builtins.int
     ISOLATION_FIELD_NUMBER: _builtins.int
+    HAS_BODY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name, as in a node's `type`."""
     title: _builtins.str
@@ -1039,7 +1269,9 @@ class NodeType(_message.Message):
     (the run pauses until a person decides).
     """
     isolation: _builtins.str
-    """Where it runs: `inline`, `async` or `thread`."""
+    """Where it runs: `inline`, `async`, `thread` or `process`."""
+    has_body: _builtins.bool
+    """Whether a node has a body: the nodes whose `parentId` it is."""
     @_builtins.property
     def output_handles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Handles that edges may leave from."""
@@ -1055,10 +1287,11 @@ class NodeType(_message.Message):
         dynamic_handles: _builtins.bool = ...,
         idempotency: _builtins.str = ...,
         isolation: _builtins.str = ...,
+        has_body: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_schema_json", b"config_schema_json", "description", b"description", "dynamic_handles", b"dynamic_handles", "idempotency", b"idempotency", "isolation", b"isolation", "name", b"name", "output_handles", b"output_handles", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_schema_json", b"config_schema_json", "description", b"description", "dynamic_handles", b"dynamic_handles", "has_body", b"has_body", "idempotency", b"idempotency", "isolation", b"isolation", "name", b"name", "output_handles", b"output_handles", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

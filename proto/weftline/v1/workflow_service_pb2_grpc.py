@@ -67,6 +67,11 @@ class WorkflowServiceStub:
                 request_serializer=weftline_dot_v1_dot_workflow__service__pb2.RetryWorkflowRequest.SerializeToString,
                 response_deserializer=weftline_dot_v1_dot_workflow__service__pb2.RetryWorkflowResponse.FromString,
                 _registered_method=True)
+        self.RerunWorkflow = channel.unary_unary(
+                '/weftline.v1.WorkflowService/RerunWorkflow',
+                request_serializer=weftline_dot_v1_dot_workflow__service__pb2.RerunWorkflowRequest.SerializeToString,
+                response_deserializer=weftline_dot_v1_dot_workflow__service__pb2.RerunWorkflowResponse.FromString,
+                _registered_method=True)
         self.CompleteNode = channel.unary_unary(
                 '/weftline.v1.WorkflowService/CompleteNode',
                 request_serializer=weftline_dot_v1_dot_workflow__service__pb2.CompleteNodeRequest.SerializeToString,
@@ -91,6 +96,11 @@ class WorkflowServiceStub:
                 '/weftline.v1.WorkflowService/ValidateWorkflow',
                 request_serializer=weftline_dot_v1_dot_workflow__service__pb2.ValidateWorkflowRequest.SerializeToString,
                 response_deserializer=weftline_dot_v1_dot_workflow__service__pb2.ValidateWorkflowResponse.FromString,
+                _registered_method=True)
+        self.ReadArtifact = channel.unary_stream(
+                '/weftline.v1.WorkflowService/ReadArtifact',
+                request_serializer=weftline_dot_v1_dot_workflow__service__pb2.ReadArtifactRequest.SerializeToString,
+                response_deserializer=weftline_dot_v1_dot_workflow__service__pb2.ReadArtifactResponse.FromString,
                 _registered_method=True)
         self.ListNodeTypes = channel.unary_unary(
                 '/weftline.v1.WorkflowService/ListNodeTypes',
@@ -155,8 +165,19 @@ class WorkflowServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RerunWorkflow(self, request, context):
+        """Begins a new run of the newest run's workflow that takes over the results of
+        all nodes but one and what comes after it; FAILED_PRECONDITION while that
+        run is active, NOT_FOUND when there is no such node.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CompleteNode(self, request, context):
-        """Finishes a node that waits for a person. UNIMPLEMENTED so far.
+        """Finishes a node that waits for an approval or an event, or sends an event to
+        all nodes of the active run that wait for it; FAILED_PRECONDITION when
+        nothing waits so, NOT_FOUND when there is no such node.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,6 +206,13 @@ class WorkflowServiceServicer:
 
     def ValidateWorkflow(self, request, context):
         """Says all that is wrong with a workflow, without running it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadArtifact(self, request, context):
+        """Reads an artifact, in pieces; NOT_FOUND when there is none of this name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -232,6 +260,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     request_deserializer=weftline_dot_v1_dot_workflow__service__pb2.RetryWorkflowRequest.FromString,
                     response_serializer=weftline_dot_v1_dot_workflow__service__pb2.RetryWorkflowResponse.SerializeToString,
             ),
+            'RerunWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.RerunWorkflow,
+                    request_deserializer=weftline_dot_v1_dot_workflow__service__pb2.RerunWorkflowRequest.FromString,
+                    response_serializer=weftline_dot_v1_dot_workflow__service__pb2.RerunWorkflowResponse.SerializeToString,
+            ),
             'CompleteNode': grpc.unary_unary_rpc_method_handler(
                     servicer.CompleteNode,
                     request_deserializer=weftline_dot_v1_dot_workflow__service__pb2.CompleteNodeRequest.FromString,
@@ -256,6 +289,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.ValidateWorkflow,
                     request_deserializer=weftline_dot_v1_dot_workflow__service__pb2.ValidateWorkflowRequest.FromString,
                     response_serializer=weftline_dot_v1_dot_workflow__service__pb2.ValidateWorkflowResponse.SerializeToString,
+            ),
+            'ReadArtifact': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadArtifact,
+                    request_deserializer=weftline_dot_v1_dot_workflow__service__pb2.ReadArtifactRequest.FromString,
+                    response_serializer=weftline_dot_v1_dot_workflow__service__pb2.ReadArtifactResponse.SerializeToString,
             ),
             'ListNodeTypes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListNodeTypes,
@@ -422,6 +460,33 @@ class WorkflowService:
             _registered_method=True)
 
     @staticmethod
+    def RerunWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weftline.v1.WorkflowService/RerunWorkflow',
+            weftline_dot_v1_dot_workflow__service__pb2.RerunWorkflowRequest.SerializeToString,
+            weftline_dot_v1_dot_workflow__service__pb2.RerunWorkflowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CompleteNode(request,
             target,
             options=(),
@@ -546,6 +611,33 @@ class WorkflowService:
             '/weftline.v1.WorkflowService/ValidateWorkflow',
             weftline_dot_v1_dot_workflow__service__pb2.ValidateWorkflowRequest.SerializeToString,
             weftline_dot_v1_dot_workflow__service__pb2.ValidateWorkflowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/weftline.v1.WorkflowService/ReadArtifact',
+            weftline_dot_v1_dot_workflow__service__pb2.ReadArtifactRequest.SerializeToString,
+            weftline_dot_v1_dot_workflow__service__pb2.ReadArtifactResponse.FromString,
             options,
             channel_credentials,
             insecure,

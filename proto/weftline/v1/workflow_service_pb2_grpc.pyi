@@ -41,8 +41,16 @@ class WorkflowServiceStub:
     """Runs what failed in the newest run, and what that cut off, again;
     FAILED_PRECONDITION unless that run failed or was stopped.
     """
+    RerunWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.RerunWorkflowRequest, _workflow_service_pb2.RerunWorkflowResponse]
+    """Begins a new run of the newest run's workflow that takes over the results of
+    all nodes but one and what comes after it; FAILED_PRECONDITION while that
+    run is active, NOT_FOUND when there is no such node.
+    """
     CompleteNode: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.CompleteNodeRequest, _workflow_service_pb2.CompleteNodeResponse]
-    """Finishes a node that waits for a person. UNIMPLEMENTED so far."""
+    """Finishes a node that waits for an approval or an event, or sends an event to
+    all nodes of the active run that wait for it; FAILED_PRECONDITION when
+    nothing waits so, NOT_FOUND when there is no such node.
+    """
     GetWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.GetWorkflowRequest, _workflow_service_pb2.GetWorkflowResponse]
     """Gives the whole state of a workflow's newest run; NOT_FOUND when there is none."""
     ListWorkflows: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.ListWorkflowsRequest, _workflow_service_pb2.ListWorkflowsResponse]
@@ -51,6 +59,8 @@ class WorkflowServiceStub:
     """Lists the runs of one workflow, newest first."""
     ValidateWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.ValidateWorkflowRequest, _workflow_service_pb2.ValidateWorkflowResponse]
     """Says all that is wrong with a workflow, without running it."""
+    ReadArtifact: _aio.UnaryStreamMultiCallable[_workflow_service_pb2.ReadArtifactRequest, _workflow_service_pb2.ReadArtifactResponse]
+    """Reads an artifact, in pieces; NOT_FOUND when there is none of this name."""
     ListNodeTypes: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.ListNodeTypesRequest, _workflow_service_pb2.ListNodeTypesResponse]
     """Lists the node types that this executor can run."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_workflow_service_pb2.WatchEventsRequest, _workflow_service_pb2.WatchEventsResponse]
@@ -115,12 +125,26 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def RerunWorkflow(
+        self,
+        request: _workflow_service_pb2.RerunWorkflowRequest,
+        context: _aio.ServicerContext[_workflow_service_pb2.RerunWorkflowRequest, _abc.Awaitable[_workflow_service_pb2.RerunWorkflowResponse]],
+    ) -> _abc.Awaitable[_workflow_service_pb2.RerunWorkflowResponse]:
+        """Begins a new run of the newest run's workflow that takes over the results of
+        all nodes but one and what comes after it; FAILED_PRECONDITION while that
+        run is active, NOT_FOUND when there is no such node.
+        """
+
+    @_abc_1.abstractmethod
     def CompleteNode(
         self,
         request: _workflow_service_pb2.CompleteNodeRequest,
         context: _aio.ServicerContext[_workflow_service_pb2.CompleteNodeRequest, _abc.Awaitable[_workflow_service_pb2.CompleteNodeResponse]],
     ) -> _abc.Awaitable[_workflow_service_pb2.CompleteNodeResponse]:
-        """Finishes a node that waits for a person. UNIMPLEMENTED so far."""
+        """Finishes a node that waits for an approval or an event, or sends an event to
+        all nodes of the active run that wait for it; FAILED_PRECONDITION when
+        nothing waits so, NOT_FOUND when there is no such node.
+        """
 
     @_abc_1.abstractmethod
     def GetWorkflow(
@@ -153,6 +177,14 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_workflow_service_pb2.ValidateWorkflowRequest, _abc.Awaitable[_workflow_service_pb2.ValidateWorkflowResponse]],
     ) -> _abc.Awaitable[_workflow_service_pb2.ValidateWorkflowResponse]:
         """Says all that is wrong with a workflow, without running it."""
+
+    @_abc_1.abstractmethod
+    def ReadArtifact(
+        self,
+        request: _workflow_service_pb2.ReadArtifactRequest,
+        context: _aio.ServicerContext[_workflow_service_pb2.ReadArtifactRequest, _abc.AsyncIterator[_workflow_service_pb2.ReadArtifactResponse]],
+    ) -> _abc.AsyncIterator[_workflow_service_pb2.ReadArtifactResponse]:
+        """Reads an artifact, in pieces; NOT_FOUND when there is none of this name."""
 
     @_abc_1.abstractmethod
     def ListNodeTypes(
