@@ -280,6 +280,15 @@ class ScriptedExecutor(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def CompleteNode(self, request: Any, context: Context) -> pb.CompleteNodeResponse:  # noqa: N802
         await _unimplemented(context)
 
+    async def RerunWorkflow(self, request: Any, context: Context) -> pb.RerunWorkflowResponse:  # noqa: N802
+        await _unimplemented(context)
+
+    async def ReadArtifact(  # noqa: N802
+        self, request: Any, context: Context
+    ) -> AsyncIterator[pb.ReadArtifactResponse]:
+        await _unimplemented(context)
+        yield pb.ReadArtifactResponse()
+
     async def ListRuns(self, request: Any, context: Context) -> pb.ListRunsResponse:  # noqa: N802
         await _unimplemented(context)
 

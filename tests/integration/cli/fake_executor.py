@@ -90,8 +90,19 @@ class FakeExecutor(ws_grpc.WorkflowServiceServicer):
         await self._note(request, context)
         return ws.RetryWorkflowResponse(result=self._result(ev.RUN_STATE_RUNNING))
 
+    async def RerunWorkflow(self, request: Any, context: Any) -> ws.RerunWorkflowResponse:  # noqa: N802
+        await self._note(request, context)
+        return ws.RerunWorkflowResponse(result=self._result(ev.RUN_STATE_RUNNING))
+
     async def CompleteNode(self, request: Any, context: Any) -> ws.CompleteNodeResponse:  # noqa: N802
-        raise NotImplementedError
+        await self._note(request, context)
+        return ws.CompleteNodeResponse(result=self._result(ev.RUN_STATE_RUNNING))
+
+    async def ReadArtifact(  # noqa: N802
+        self, request: Any, context: Any
+    ) -> AsyncIterator[ws.ReadArtifactResponse]:
+        await self._note(request, context)
+        yield ws.ReadArtifactResponse(data=request.uri.encode())
 
     async def GetWorkflow(self, request: Any, context: Any) -> ws.GetWorkflowResponse:  # noqa: N802
         await self._note(request, context)

@@ -159,6 +159,20 @@ class WorkflowService(WorkflowServiceServicer):
         raise Unsupported("this version has no nodes that wait for a person")
 
     @_answering
+    async def RerunWorkflow(
+        self, request: pb.RerunWorkflowRequest, context: ServicerContext[Any, Any]
+    ) -> pb.RerunWorkflowResponse:
+        """See the contract."""
+        raise Unsupported("this version takes no results over")
+
+    async def ReadArtifact(
+        self, request: pb.ReadArtifactRequest, context: ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.ReadArtifactResponse]:
+        """See the contract."""
+        await abort(context, Unsupported("this version keeps no artifacts"))
+        yield pb.ReadArtifactResponse()
+
+    @_answering
     async def GetWorkflow(
         self, request: pb.GetWorkflowRequest, context: ServicerContext[Any, Any]
     ) -> pb.GetWorkflowResponse:
