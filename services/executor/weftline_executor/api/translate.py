@@ -98,6 +98,8 @@ def _succeeded(message: pb.Event, event: model.NodeSucceeded) -> None:
         node.data_json = text(event.output)
     if event.handle:
         node.handle = event.handle
+    if event.reason:
+        node.reason = event.reason
 
 
 def _node_failed(message: pb.Event, event: model.NodeFailed) -> None:

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from msgspec import Raw, Struct
 
-from weftline_executor.model.states import Handling, LogLevel, PendingReason, RunState, SkipReason
+from weftline_executor.model.states import Handling, LogLevel, PendingReason, RunState, SkipReason, SuccessReason
 
 NO_JSON = Raw(b"")
 """Stands for "no value" where an event may hold JSON text."""
@@ -66,13 +66,17 @@ class NodeRunning(_Durable, frozen=True, tag="node.running", omit_defaults=True,
 
 
 class NodeSucceeded(_Durable, frozen=True, tag="node.success", omit_defaults=True, gc=False):
-    """The attempt gave `output` (JSON text); `handle` is the output handle that fired, if the node branches."""
+    """The attempt gave `output` (JSON text); `handle` is the output handle that fired, if the node branches.
+
+    `reason` says how, where the node did not run for it.
+    """
 
     node: str
     attempt: int
     duration: int
     output: Raw = NO_JSON
     handle: str = ""
+    reason: SuccessReason = SuccessReason.NONE
 
 
 class NodeFailed(_Durable, frozen=True, tag="node.error", omit_defaults=True, gc=False):

@@ -56,6 +56,16 @@ class PendingReason(StrEnum):
     RESET = "reset"
 
 
+class SuccessReason(StrEnum):
+    """How a node succeeded; NONE when it ran and gave its output."""
+
+    NONE = ""
+    COMPLETED = "completed"
+    TIMED_OUT = "timed_out"
+    CACHED = "cached"
+    REUSED = "reused"
+
+
 class Handling(StrEnum):
     """How a failure was handled; a failure that was not ends or halts its run."""
 

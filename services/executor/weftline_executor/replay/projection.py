@@ -242,6 +242,7 @@ class RunProjection:
         state.duration = event.duration
         state.output = event.output
         state.handle = event.handle
+        state.reason = event.reason
         self.completed_nodes += 1
 
     def _node_failed(self, event: NodeFailed) -> None:

@@ -18,7 +18,7 @@ from weftline_executor.api.translate import (
 )
 from weftline_executor.model import events as model
 from weftline_executor.model.records import RunRecord
-from weftline_executor.model.states import LogLevel, NodeStatus, PendingReason, RunState, SkipReason
+from weftline_executor.model.states import LogLevel, NodeStatus, PendingReason, RunState, SkipReason, SuccessReason
 from weftline_executor.replay import RunProjection
 
 STOPPING = pb.RunStateChange(
@@ -64,6 +64,14 @@ CASES: list[tuple[model.Event, pb.Event]] = [
     (
         model.NodeSucceeded(5, 9, "a", 1, 7),
         pb.Event(node=pb.NodeTransition(node_id="a", status=pb.NODE_STATUS_SUCCESS, attempt=1, duration_ms=7)),
+    ),
+    (
+        model.NodeSucceeded(5, 9, "a", 1, 7, reason=SuccessReason.CACHED),
+        pb.Event(
+            node=pb.NodeTransition(
+                node_id="a", status=pb.NODE_STATUS_SUCCESS, attempt=1, duration_ms=7, reason="cached"
+            )
+        ),
     ),
     (
         model.NodeSkipped(5, 9, "a", SkipReason.UPSTREAM_FAILED),

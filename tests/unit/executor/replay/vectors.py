@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Raw
 
 from weftline_executor.model import events as model
-from weftline_executor.model.states import LogLevel, NodeStatus, PendingReason, RunState, SkipReason
+from weftline_executor.model.states import LogLevel, NodeStatus, PendingReason, RunState, SkipReason, SuccessReason
 from weftline_executor.replay import NodeState, RunProjection
 
 FOLDER = Path(__file__).resolve().parents[3] / "vectors" / "fold"
@@ -66,7 +66,8 @@ def _node_event(kind: str, seq: int, at: int, payload: dict[str, Any]) -> model.
             return model.NodeRunning(seq, at, node, attempt)
         case "node.success":
             output, handle = raw(payload.get("data")), payload.get("handle", "")
-            return model.NodeSucceeded(seq, at, node, attempt, payload["duration"], output, handle)
+            reason = SuccessReason(payload.get("reason", ""))
+            return model.NodeSucceeded(seq, at, node, attempt, payload["duration"], output, handle, reason)
         case "node.error":
             return model.NodeFailed(seq, at, node, attempt, payload["duration"], payload["error"], payload["code"])
         case _:

@@ -13,7 +13,7 @@ from tests.unit.executor.store.batches import batch, end, line, put_run, seqs, s
 from weftline_executor.errors import BatchRefused, StaleWriter
 from weftline_executor.model import events as model
 from weftline_executor.model.records import Batch, Command, CommandRecord, Head, RunRecord
-from weftline_executor.model.states import LogLevel, PendingReason, RunState, SkipReason
+from weftline_executor.model.states import LogLevel, PendingReason, RunState, SkipReason, SuccessReason
 from weftline_executor.store import MemoryStore, SqliteStore, Store
 from weftline_executor.store.batches import pieces
 
@@ -22,7 +22,7 @@ EVERY_EVENT: list[model.Event] = [
     model.NodePending(2, 20, "a", 1, PendingReason.CONCURRENCY),
     model.NodeRunning(3, 30, "ä ✓", 2),
     model.NodeSucceeded(4, 40, "a", 1, 7, Raw(b"[1,null]"), "left"),
-    model.NodeSucceeded(5, 50, "b", 1, 0),
+    model.NodeSucceeded(5, 50, "b", 1, 0, reason=SuccessReason.CACHED),
     model.NodeFailed(6, 60, "c", 1, 7, 'said "no"\n', "node_failed", Raw(b'{"status":500}')),
     model.NodeSkipped(7, 70, "d", SkipReason.UPSTREAM_FAILED),
     model.LogWritten(8, 80, LogLevel.WARN, "careful", "a", Raw(b'{"n":1}')),
