@@ -38,6 +38,7 @@ check: $(DEV) ## Hold the tree to its gates: ruff, mypy, import-linter, buf, gen
 	scripts/generate.sh --check
 	$(BIN)/python scripts/generate_settings_tables.py --check
 	$(BIN)/python scripts/generate_node_docs.py --check
+	$(BIN)/python scripts/generate_semantics.py --check
 
 format: $(DEV) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format
@@ -47,6 +48,7 @@ generate: $(DEV) ## Generate the code of the contract and the documents that com
 	scripts/generate.sh
 	$(BIN)/python scripts/generate_settings_tables.py
 	$(BIN)/python scripts/generate_node_docs.py
+	$(BIN)/python scripts/generate_semantics.py
 
 lock: $(DEV) ## Compile requirements/ from pyproject.toml; UPGRADE=1 for newer releases
 	scripts/lock.sh $(if $(UPGRADE),--upgrade)
