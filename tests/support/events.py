@@ -23,6 +23,12 @@ def tick(node: str, progress: float, attempt: int = 1) -> ev.NodeTransition:
     return ev.NodeTransition(node_id=node, status=ev.NODE_STATUS_RUNNING, attempt=attempt, progress=progress)
 
 
+def partial(node: str, text: str) -> ev.NodeTransition:
+    """A node has this text so far (telemetry)."""
+    data = json.dumps({"text": text})
+    return ev.NodeTransition(node_id=node, status=ev.NODE_STATUS_RUNNING, attempt=1, data_json=data)
+
+
 def success(node: str, data: str = "") -> ev.NodeTransition:
     """A node succeeded, with this JSON as its output."""
     return ev.NodeTransition(node_id=node, status=ev.NODE_STATUS_SUCCESS, attempt=1, data_json=data, duration_ms=12)

@@ -241,6 +241,17 @@ async def progress(ctx: Context, reports: list[float], pause: float = 0.0, gate:
     await _pass(gate)
 
 
+@node("test.partial")
+async def partial(ctx: Context, texts: list[str], pause: float = 0.0, gate: str = "", secret: str = "") -> str:
+    """Shows each text, and a secret if it is given the name of one, `pause` seconds apart; then waits at the gate."""
+    text = ""
+    for text in texts:
+        ctx.partial(text + (ctx.secrets[secret] if secret else ""))
+        await asyncio.sleep(pause)
+    await _pass(gate)
+    return text
+
+
 @node("test.log")
 async def log(ctx: Context, lines: int = 1) -> None:
     """Writes lines to the log, each with its number as context."""

@@ -179,6 +179,18 @@ async def test_telemetry_that_says_nothing_new_is_not_sent_again() -> None:
         assert told == [0.25, 0.5]
 
 
+async def test_what_a_running_node_has_so_far_reaches_clients_each_time_it_changes() -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        client = await joined(bridge, "weftline.v1", "wf")
+        executor.append("wf", events.start("a"), events.running("a"))
+        for text in ("so", "so", "so far"):
+            executor.tell("wf", events.partial("a", text))
+        executor.append("wf", events.success("a"))
+        await client.seqs("wf", 3)
+        told = [each["payload"] for each in client.seen if each["type"] == "node.running" and "seq" not in each]
+        assert [payload["data"]["text"] for payload in told] == ["so", "so far"]
+
+
 async def test_hand_over_between_one_stream_for_all_and_single_ones_loses_nothing() -> None:
     async with running_executor() as executor, running_bridge(executor, linger_seconds=0.0) as bridge:
         client = await joined(bridge, "weftline.v1", "wf")

@@ -313,6 +313,18 @@ async def test_the_newest_progress_of_a_node_is_told_though_older_ones_were_too_
         await watch.until(is_terminal)
 
 
+async def test_what_a_node_has_made_so_far_is_told_as_telemetry_before_it_ends(client: Client, gate: Gate) -> None:
+    async with client.watch(start_from=pb.WATCH_FROM_NOW, telemetry=True) as watch:
+        made = node("p", "test.partial", texts=["one", "one two"], pause=0.05, gate=str(gate), secret="TOKEN")
+        await client.start(chain(made))
+        told = await watch.until(lambda event: "two" in event.node.data_json)
+        assert (told.seq, json.loads(told.node.data_json)) == (0, {"text": "one two***"})
+        gate.open()
+        await watch.until(is_terminal)
+    assert "s3cr3t" not in str(watch.events)
+    assert not any("two***" in event.node.data_json for event in watch.durable)
+
+
 async def test_a_watch_without_telemetry_gets_durable_events_only(client: Client) -> None:
     events = await client.run(chain(node("p", "test.progress", reports=[0.5, 0.6], pause=0.15)), telemetry=False)
     async with client.watch(start_from=pb.WATCH_FROM_SNAPSHOT, until_head=True) as watch:

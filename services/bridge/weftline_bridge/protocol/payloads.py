@@ -28,8 +28,8 @@ class Envelope(Payload):
 class NodePayload(Payload):
     """A node's transition or progress.
 
-    `data` is the JSON text of the output, or of more about an error; `duration` is in ms, `retry_at` in ms since the
-    Unix epoch. `handled` says how the node's policy handled an error.
+    `data` is the JSON text of the output, of more about an error, or of what a running node has so far; `duration` is
+    in ms, `retry_at` in ms since the Unix epoch. `handled` says how the node's policy handled an error.
     """
 
     node_id: str

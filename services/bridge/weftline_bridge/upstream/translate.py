@@ -145,7 +145,7 @@ def _node(event: events_pb2.Event, node: events_pb2.NodeTransition, status: int)
     node_id = payload.node_id
     if seq:
         return Message(data, kind, workflow_id, seq, 0, None, None, timestamp, False, node_id)
-    state = (run_id, status, payload.attempt, payload.progress)
+    state = (run_id, status, payload.attempt, payload.progress, node.data_json)
     return Message(data, kind, workflow_id, 0, 0, (workflow_id, node_id), state, timestamp, False, node_id)
 
 

@@ -16,6 +16,9 @@ MAX_ITEM_BYTES = 256 * 1024
 MAX_QUEUED_BYTES = 8 << 20
 """What a watch may have queued; a slower one is read to from the log instead."""
 
+MAX_QUEUED_TELEMETRY = 2 << 20
+"""What a watch may have queued of telemetry beside that; of more, what is about something else is left out."""
+
 _EVENTS_TAG = b"\x12"  # field 2 (`events`) of WatchEventsResponse, length-delimited
 _VARINT_LIMIT = 0x80
 
@@ -79,7 +82,7 @@ class Watcher:
         self.lagged = False
         self.closed = False
         self._items: deque[Item] = deque()
-        self._bytes = 0
+        self._bytes = self._telemetry_bytes = 0
         self._pending_telemetry: dict[tuple[str, str], Item] = {}
         self._wake = asyncio.Event()
 
@@ -100,6 +103,10 @@ class Watcher:
         if self.lagged:
             return
         pending = self._pending_telemetry.get(key)
+        more = len(payload) - (len(pending.payload) if pending is not None else 0)
+        if more > 0 and self._telemetry_bytes + more > MAX_QUEUED_TELEMETRY:
+            return
+        self._telemetry_bytes += more
         if pending is not None:
             pending.payload = payload
             return
@@ -114,8 +121,10 @@ class Watcher:
         if not self._items:
             return None
         item = self._items.popleft()
-        self._bytes -= len(item.payload) if item.key is None else 0
-        if item.key is not None:
+        if item.key is None:
+            self._bytes -= len(item.payload)
+        else:
+            self._telemetry_bytes -= len(item.payload)
             del self._pending_telemetry[item.key]
         return item
 
@@ -141,7 +150,7 @@ class Watcher:
     def _clear(self) -> None:
         self._items.clear()
         self._pending_telemetry.clear()
-        self._bytes = 0
+        self._bytes = self._telemetry_bytes = 0
 
 
 class Tail:

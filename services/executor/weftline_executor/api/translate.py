@@ -40,7 +40,11 @@ def telemetry_event(workflow_id: str, run_id: str, number: int, event: model.Tel
     )
     if isinstance(event, model.NodeProgressed):
         node = message.node
-        node.node_id, node.status, node.attempt, node.progress = event.node, _RUNNING, event.attempt, event.progress
+        node.node_id, node.status, node.attempt = event.node, _RUNNING, event.attempt
+        if event.progress is not None:
+            node.progress = event.progress
+        if event.partial is not model.NO_JSON:
+            node.data_json = text(event.partial)
     else:
         _fill_progress(message.progress, event)
     return message

@@ -13,12 +13,17 @@ import msgspec
 from weftline_executor.nodes import SecretSession
 
 PROGRESS_INTERVAL = 0.1
+MAX_PARTIAL = 4096
 MAX_LOGS = 10_000
 MAX_MESSAGE = 8192
 
 
 class Attempt:
-    """An attempt of the node with this index; once `done`, its outcome is decided and nothing it says counts."""
+    """An attempt of the node with this index; once `done`, its outcome is decided and nothing it says counts.
+
+    `progress` (0 to 1, None until it is reported) and `partial` (what it shows so far, as JSON text, or empty) are the
+    newest that was told.
+    """
 
     __slots__ = (
         "begun",
@@ -31,6 +36,7 @@ class Attempt:
         "logs",
         "node_id",
         "number",
+        "partial",
         "progress",
         "secrets",
     )
@@ -44,7 +50,8 @@ class Attempt:
         self.cancelled = False
         self.done = False
         self.held = False
-        self.progress = 0.0
+        self.progress: float | None = None
+        self.partial = b""
         self.logs = 0
         self.heard = time.monotonic()
         self.secrets: SecretSession | None = None
@@ -61,8 +68,8 @@ class Attempt:
 class Reporter(Protocol):
     """Where the reports of an attempt go; called in the engine's event loop only."""
 
-    def report_progress(self, attempt: Attempt, progress: float) -> None:
-        """The attempt is `progress` (0 to 1) far."""
+    def report_progress(self, attempt: Attempt) -> None:
+        """The attempt's `progress` or its `partial` is another than before."""
 
     def report_log(self, attempt: Attempt, level: str, message: str, context: Mapping[str, object]) -> None:
         """The attempt wrote a log line."""
@@ -71,18 +78,19 @@ class Reporter(Protocol):
 class AttemptSink:
     """Carries what a node's code reports to its run, from whatever thread it runs in.
 
-    Progress is let through when it grew and at most ten times a second, the newest in the end; of log lines the first
-    10,000 of an attempt.
+    Progress is let through when it grew, and that and the text so far at most ten times a second, the newest in the
+    end; of log lines the first 10,000 of an attempt.
     """
 
-    __slots__ = ("_attempt", "_loop", "_reporter", "_tells_later", "_thread", "_told", "_told_at")
+    __slots__ = ("_attempt", "_loop", "_partial", "_progress", "_reporter", "_tells_later", "_thread", "_told_at")
 
     def __init__(self, attempt: Attempt, reporter: Reporter, loop: asyncio.AbstractEventLoop) -> None:
         self._attempt = attempt
         self._reporter = reporter
         self._loop = loop
         self._thread = threading.get_ident()
-        self._told = 0.0
+        self._progress = 0.0
+        self._partial: str | None = None
         self._told_at = 0.0
         self._tells_later = False
 
@@ -90,16 +98,15 @@ class AttemptSink:
         """The attempt is `fraction` (0 to 1) far; `message` becomes an info log line."""
         if message:
             self.log("info", message, {})
-        if fraction <= self._attempt.progress:
-            return
-        self._attempt.progress = fraction
-        wait = self._told_at + PROGRESS_INTERVAL - time.monotonic()
-        if fraction == 1.0 or wait <= 0:
-            self._told_at = time.monotonic()
-            self._call(self._tell)
-        elif not self._tells_later:
-            self._tells_later = True
-            self._call(lambda: self._loop.call_later(wait, self._tell))
+        if fraction > self._progress:
+            self._progress = fraction
+            self._tell_soon(fraction == 1.0)
+
+    def partial(self, text: str) -> None:
+        """The attempt has made this text so far."""
+        self._attempt.hear()
+        self._partial = text
+        self._tell_soon()
 
     def log(self, level: str, message: str, context: Mapping[str, object]) -> None:
         """The attempt has something to say."""
@@ -119,17 +126,41 @@ class AttemptSink:
         """Whether the attempt should end early."""
         return self._attempt.cancelled
 
+    def _tell_soon(self, at_once: bool = False) -> None:
+        wait = self._told_at + PROGRESS_INTERVAL - time.monotonic()
+        if at_once or wait <= 0:
+            self._told_at = time.monotonic()
+            self._call(self._tell)
+        elif not self._tells_later:
+            self._tells_later = True
+            self._call(lambda: self._loop.call_later(wait, self._tell))
+
     def _tell(self) -> None:
         self._tells_later = False
-        if self._attempt.progress > self._told:
-            self._told, self._told_at = self._attempt.progress, time.monotonic()
-            self._reporter.report_progress(self._attempt, self._told)
+        attempt, progress = self._attempt, self._progress
+        partial, self._partial = self._partial, None
+        if partial is None and progress <= (attempt.progress or 0.0):
+            return
+        if partial is not None:
+            attempt.partial = _preview(partial, attempt.secrets)
+        if progress:
+            attempt.progress = progress
+        self._told_at = time.monotonic()
+        self._reporter.report_progress(attempt)
 
     def _call(self, report: Callable[[], object]) -> None:
         if threading.get_ident() == self._thread:
             report()
         else:
             self._loop.call_soon_threadsafe(report)
+
+
+def _preview(text: str, secrets: SecretSession | None) -> bytes:
+    """The end of a text as it is shown while there may be more to come, as JSON, with every secret taken out."""
+    end = text[-MAX_PARTIAL:].encode(errors="replace")[-MAX_PARTIAL:].decode(errors="ignore")
+    truncated = len(end) < len(text)
+    shown = end if secrets is None else secrets.scrub_piece(end, begins=not truncated)
+    return msgspec.json.encode({"text": shown, "truncated": True} if truncated else {"text": shown})
 
 
 def _scrubbed(secrets: SecretSession, value: object) -> object:

@@ -218,11 +218,11 @@ class Attempts:
         if attempt.cancel is not None:
             attempt.cancel()
 
-    def report_progress(self, attempt: Attempt, progress: float) -> None:
+    def report_progress(self, attempt: Attempt) -> None:
         """See Reporter."""
         if not attempt.done:
             attempt.hear()
-            self._run.progress.node_progressed(attempt, progress)
+            self._run.progress.node_progressed(attempt)
 
     def report_log(self, attempt: Attempt, level: str, message: str, context: Mapping[str, object]) -> None:
         """See Reporter."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec import Raw
+
 from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.estimate import RunEstimate
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.graph import Graph
-from weftline_executor.model.events import NodeProgressed, RunProgressed, Telemetry
+from weftline_executor.model.events import NO_JSON, NodeProgressed, RunProgressed, Telemetry
 from weftline_executor.model.states import NodeStatus, RunState
 from weftline_executor.replay import RunProjection
 
@@ -78,16 +80,17 @@ class ProgressReport:
         self._estimate.finish(node)
         self._changed()
 
-    def node_progressed(self, attempt: Attempt, progress: float) -> None:
-        """A running node is `progress` far; told only when its start is durable."""
-        self._estimate.advance(attempt.index, progress, attempt.elapsed_ms())
-        self._changed()
+    def node_progressed(self, attempt: Attempt) -> None:
+        """A running node has come further, or has more to show; told only when its start is durable."""
+        if attempt.progress is not None:
+            self._estimate.advance(attempt.index, attempt.progress, attempt.elapsed_ms())
+            self._changed()
         state = self._projection.nodes.get(attempt.node_id)
         if state is None or state.status is not NodeStatus.RUNNING or state.attempt != attempt.number:
             return
-        state.progress = progress
-        event = NodeProgressed(self._runtime.now(), attempt.node_id, attempt.number, progress)
-        self._told(event)
+        state.progress = attempt.progress
+        partial = Raw(attempt.partial) if attempt.partial else NO_JSON
+        self._told(NodeProgressed(self._runtime.now(), attempt.node_id, attempt.number, attempt.progress, partial))
 
     def current(self) -> RunProgressed:
         """The counters, progress and time left as of now."""

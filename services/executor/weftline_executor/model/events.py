@@ -137,12 +137,16 @@ Event: TypeAlias = RunStarted | StateChange | NodeEvent | LogWritten | RunComple
 
 
 class NodeProgressed(Struct, frozen=True, gc=False):
-    """Telemetry: the attempt is `progress` (0 to 1) far."""
+    """Telemetry: how things stand with an attempt.
+
+    It is `progress` (0 to 1) far, None when it does not say, and `partial` is what it has to show so far, as JSON.
+    """
 
     at: int
     node: str
     attempt: int
-    progress: float
+    progress: float | None
+    partial: Raw = NO_JSON
 
 
 class RunProgressed(Struct, frozen=True, gc=False):

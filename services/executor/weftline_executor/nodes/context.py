@@ -16,6 +16,9 @@ class ContextSink(Protocol):
     def progress(self, fraction: float, message: str | None) -> None:
         """Take how far the attempt is, 0 to 1."""
 
+    def partial(self, text: str) -> None:
+        """Take all text that the attempt has made so far."""
+
     def log(self, level: str, message: str, context: Mapping[str, object]) -> None:
         """Take a log line."""
 
@@ -68,6 +71,13 @@ class Context:
         if not 0.0 <= fraction <= 1.0:
             raise ValueError(f"progress must be between 0 and 1, not {fraction!r}")
         self._sink.progress(fraction, message)
+
+    def partial(self, text: str) -> None:
+        """Show those who watch what the attempt has made so far: the whole text each time, not what is new in it.
+
+        It is not kept: of what comes in quick succession only the newest is shown, and of a long text the end.
+        """
+        self._sink.partial(text)
 
     def log(self, message: str, /, level: Level = "info", **context: object) -> None:
         """Write a log line; `context` holds JSON values. Raises `ValueError` for an unknown level."""

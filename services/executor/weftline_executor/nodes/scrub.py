@@ -51,6 +51,21 @@ class SecretSession(Mapping[str, str]):
         """Give a text with `***` in place of every secret that was read."""
         return _masked(text, self._sought()) if self._forms else text
 
+    def scrub_piece(self, text: str, begins: bool) -> str:
+        """Scrub a piece of a longer text, leaving out what at its ends may belong to a secret that is cut in two.
+
+        `begins` says that the text begins with it, rather than before it.
+        """
+        if not self._forms:
+            return text
+        sought = self._sought()
+        if any(text in form for form in sought if len(form) > len(text)):
+            return ""
+        masked = _masked(text, sought)
+        last = min((len(masked) - _overlap(masked, form) for form in sought), default=len(masked))
+        first = 0 if begins else max((_overlap(form, masked) for form in sought), default=0)
+        return masked[first:last]
+
     def scrub_json(self, body: bytes) -> bytes:
         """Give JSON text with `***` in place of every secret in its strings, keys, and numbers that are one.
 
@@ -81,6 +96,16 @@ def _forms_of(value: str) -> tuple[str, ...]:
         data = plain.encode(errors="surrogatepass")
         forms |= dict.fromkeys((plain, *quoted, quote(data, safe=""), quote(data), quote_plus(data)))
     return tuple(forms)
+
+
+def _overlap(left: str, right: str) -> int:
+    """Give how many characters at the end of one text are those at the beginning of another."""
+    start = max(0, len(left) - len(right))
+    while (start := left.find(right[0], start)) >= 0:
+        if right.startswith(left[start:]):
+            return len(left) - start
+        start += 1
+    return 0
 
 
 def _may_hold(body: bytes, sought: list[str]) -> bool:

@@ -10,10 +10,12 @@ from weftline_executor.nodes.context import Context
 class RecordingSink:
     """A sink that keeps everything, and an attempt that is cancelled when `is_cancelled` says so.
 
-    `reports` are `(fraction, message)`, `lines` are `(level, message, context)`, `sleeps` are the seconds waited for.
+    `reports` are `(fraction, message)`, `partials` the texts so far, `lines` are `(level, message, context)`, `sleeps`
+    are the seconds waited for.
     """
 
     reports: list[tuple[float, str | None]] = field(default_factory=list)
+    partials: list[str] = field(default_factory=list)
     lines: list[tuple[str, str, dict[str, object]]] = field(default_factory=list)
     sleeps: list[float] = field(default_factory=list)
     is_cancelled: bool = False
@@ -21,6 +23,10 @@ class RecordingSink:
     def progress(self, fraction: float, message: str | None) -> None:
         """Keep a report of progress."""
         self.reports.append((fraction, message))
+
+    def partial(self, text: str) -> None:
+        """Keep a text so far."""
+        self.partials.append(text)
 
     def log(self, level: str, message: str, context: Mapping[str, object]) -> None:
         """Keep a log line."""

@@ -11,7 +11,7 @@ from msgspec import Raw
 from weftline.v1 import events_pb2 as events_pb
 from weftline.v1 import workflow_service_pb2 as pb
 from weftline_executor.api import tail as module
-from weftline_executor.api.tail import MAX_ITEM_BYTES, Item, Tail, Watcher, varint
+from weftline_executor.api.tail import MAX_ITEM_BYTES, MAX_QUEUED_TELEMETRY, Item, Tail, Watcher, varint
 from weftline_executor.api.translate import durable_event
 from weftline_executor.model import events as model
 from weftline_executor.model.records import Batch
@@ -200,6 +200,18 @@ def test_of_telemetry_only_the_newest_of_each_node_and_run_is_kept() -> None:
         assert len(found) == 3
     assert drain(without) == []
     tail.telemetry("w", "r", progressed("a", 0.5))
+    assert len(drain(watcher)) == 1
+
+
+def test_telemetry_that_waits_is_bounded_and_says_the_newest_again_once_it_is_read() -> None:
+    tail = Tail(0)
+    watcher = tail.open("w", telemetry=True)
+    partial = Raw(b'{"text":"%s"}' % (b"x" * 4000))
+    for at in range(2000):
+        tail.telemetry("w", "r", model.NodeProgressed(1, f"n{at}", 1, None, partial))
+    waiting = drain(watcher)
+    assert MAX_QUEUED_TELEMETRY - 5000 < sum(len(item.payload) for item in waiting) <= MAX_QUEUED_TELEMETRY
+    tail.telemetry("w", "r", progressed("n1999", 0.5))
     assert len(drain(watcher)) == 1
 
 

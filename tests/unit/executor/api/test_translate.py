@@ -144,6 +144,15 @@ def test_progress_of_a_node_is_telemetry_with_an_id_of_its_own() -> None:
     )
 
 
+def test_what_a_running_node_has_so_far_is_the_data_of_its_telemetry() -> None:
+    message = telemetry_event("w", "r", 3, model.NodeProgressed(9, "a", 2, None, Raw(b'{"text":"so"}'))).node
+    assert (message.status, message.data_json, message.HasField("progress")) == (
+        pb.NODE_STATUS_RUNNING,
+        '{"text":"so"}',
+        False,
+    )
+
+
 @pytest.mark.parametrize("remaining", [None, 0, 1500])
 def test_progress_of_a_run_is_telemetry_with_or_without_the_time_left(remaining: int | None) -> None:
     message = telemetry_event("w", "r", 1, model.RunProgressed(9, 6, 3, 2, 1, 0, "a", 0.5, remaining)).progress

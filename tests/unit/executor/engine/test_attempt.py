@@ -5,9 +5,11 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import cast
 
+import msgspec
 import pytest
 
-from weftline_executor.engine.attempt import MAX_LOGS, PROGRESS_INTERVAL, Attempt, AttemptSink
+from weftline_executor.engine.attempt import MAX_LOGS, MAX_PARTIAL, PROGRESS_INTERVAL, Attempt, AttemptSink
+from weftline_executor.nodes import SecretSession
 
 
 class Run:
@@ -15,13 +17,17 @@ class Run:
 
     def __init__(self) -> None:
         self.progress: list[float] = []
+        self.partials: list[dict[str, object]] = []
         self.lines: list[tuple[str, str, dict[str, object]]] = []
         self.threads: set[int] = set()
         self.told = asyncio.Event()
 
-    def report_progress(self, attempt: Attempt, progress: float) -> None:
+    def report_progress(self, attempt: Attempt) -> None:
         """See Reporter."""
-        self.progress.append(progress)
+        if attempt.progress is not None:
+            self.progress.append(attempt.progress)
+        if attempt.partial:
+            self.partials.append(msgspec.json.decode(attempt.partial))
         self.threads.add(threading.get_ident())
         self.told.set()
 
@@ -119,6 +125,68 @@ def test_the_end_is_told_at_once_and_only_once(clock: Clock) -> None:
     clock.now += PROGRESS_INTERVAL
     timers.fire()
     assert run.progress == [0.2, 1.0]
+
+
+def test_of_texts_so_far_the_newest_is_told_and_not_more_often_than_ten_times_a_second(clock: Clock) -> None:
+    run, timers = Run(), Timers()
+    sink = sink_of(run, timers)
+    for length in range(1, 101):
+        clock.now += PROGRESS_INTERVAL / 10
+        sink.partial("x" * length)
+        if length % 10 == 0:
+            timers.fire()
+    assert len(run.partials) <= 11
+    assert run.partials[-1] == {"text": "x" * 100}
+    assert run.progress == []
+
+
+def test_the_text_so_far_and_the_progress_are_told_together(clock: Clock) -> None:
+    run, timers = Run(), Timers()
+    sink = sink_of(run, timers)
+    sink.partial("a")
+    sink.progress(0.5, None)
+    sink.partial("ab")
+    clock.now += PROGRESS_INTERVAL
+    timers.fire()
+    sink.progress(1.0, None)
+    assert (run.progress, run.partials) == ([0.5, 1.0], [{"text": "a"}, {"text": "ab"}, {"text": "ab"}])
+
+
+@pytest.mark.parametrize(("letter", "size"), [("x", 1), ("ß", 2), ("語", 3), ("𝄞", 4)])
+def test_of_a_long_text_the_end_is_told(letter: str, size: int) -> None:
+    run = Run()
+    sink_of(run).partial("first" + letter * MAX_PARTIAL)
+    assert run.partials == [{"text": letter * (MAX_PARTIAL // size), "truncated": True}]
+
+
+def test_a_text_that_is_no_unicode_is_told_all_the_same() -> None:
+    run = Run()
+    sink_of(run).partial("half \ud800")
+    assert run.partials == [{"text": "half ?"}]
+
+
+def test_no_beginning_of_a_secret_is_told_while_the_text_is_made(clock: Clock) -> None:
+    run, attempt = Run(), Attempt(0, "a", 1)
+    attempt.secrets = SecretSession({"TOKEN": "s3cr3t-token"})
+    sink = AttemptSink(attempt, run, cast("asyncio.AbstractEventLoop", Timers()))
+    assert attempt.secrets["TOKEN"]
+    text = "It is s3cr3t-token, I think."
+    for length in range(1, len(text) + 1):
+        clock.now += PROGRESS_INTERVAL
+        sink.partial(text[:length])
+    told = [partial["text"] for partial in run.partials]
+    assert "It is " in told
+    assert not any("s3" in str(each) for each in told)
+    assert told[-1] == "It is ***, I think."
+
+
+def test_a_text_so_far_is_a_sign_of_life(clock: Clock) -> None:
+    attempt = Attempt(0, "a", 1)
+    sink = AttemptSink(attempt, Run(), cast("asyncio.AbstractEventLoop", Timers()))
+    sink.partial("a")
+    clock.now += PROGRESS_INTERVAL / 2
+    sink.partial("ab")
+    assert attempt.heard == clock.now
 
 
 def test_a_message_with_progress_becomes_a_line() -> None:

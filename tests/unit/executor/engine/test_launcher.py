@@ -85,7 +85,7 @@ class Owner:
         self.threads.append(threading.current_thread().name)
         self.ended.set()
 
-    def report_progress(self, attempt: Attempt, progress: float) -> None:
+    def report_progress(self, attempt: Attempt) -> None:
         """See Reporter."""
 
     def report_log(self, attempt: Attempt, level: str, message: str, context: Mapping[str, object]) -> None:

@@ -21,6 +21,14 @@ def test_progress_between_0_and_1_is_passed_on(fraction: float) -> None:
     assert sink.reports == [(fraction, "half")]
 
 
+def test_a_text_so_far_is_passed_on() -> None:
+    sink = RecordingSink()
+    ctx = make_context(sink)
+    ctx.partial("so")
+    ctx.partial("so far")
+    assert sink.partials == ["so", "so far"]
+
+
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, math.nan, math.inf])
 def test_progress_outside_of_0_to_1_is_refused(fraction: float) -> None:
     sink = RecordingSink()

@@ -111,3 +111,29 @@ def test_no_secret_is_left_in_any_text_or_json(secret: str, before: str, after: 
     [(key, [item, number])] = msgspec.json.decode(body).items()
     assert secret not in key + "\0" + item or "\0" in secret
     assert number == 1
+
+
+# Secrets that share no beginning with the end of another: which of two that overlap is there is a matter of taste.
+_SECRETS = st.text("ab", min_size=2, max_size=5).map(lambda middle: f"<{middle}>")
+
+
+@given(st.data(), st.lists(_SECRETS, min_size=1, max_size=3, unique=True))
+def test_a_piece_of_a_text_shows_nothing_that_the_whole_text_does_not(data: st.DataObject, secrets: list[str]) -> None:
+    text = "".join(data.draw(st.lists(st.sampled_from(secrets) | st.text("<ab>", max_size=4), max_size=8)))
+    start = data.draw(st.integers(0, len(text)))
+    piece = text[start : data.draw(st.integers(start, len(text)))]
+    session = having_read(*secrets)
+    shown = session.scrub_piece(piece, begins=start == 0)
+    assert shown in session.scrub(text)
+    if start == 0:
+        assert session.scrub(text).startswith(shown)
+
+
+def test_a_piece_within_a_long_secret_shows_nothing() -> None:
+    session = having_read("-----BEGIN KEY----- 0123456789 -----END KEY-----")
+    assert session.scrub_piece("0123456", begins=False) == ""
+
+
+def test_a_piece_of_a_text_without_secrets_is_shown_as_it_is() -> None:
+    assert having_read("s3cr3t").scrub_piece("plain text", begins=False) == "plain text"
+    assert SecretSession({"A": "plain"}).scrub_piece("plain text", begins=False) == "plain text"
