@@ -72,6 +72,16 @@ def _start(message: pb.Event, event: model.RunStarted) -> None:
     start.definition_json = text(event.definition)
     start.by = event.by
     start.total_nodes = event.total_nodes
+    start.rerun_of = event.rerun_of
+    if event.parent is not None:
+        start.parent.CopyFrom(parent_node(event.parent))
+
+
+def parent_node(parent: model.ParentNode) -> pb.ParentNode:
+    """The node that a run is the body of."""
+    return pb.ParentNode(
+        workflow_id=parent.workflow_id, run_id=parent.run_id, node_id=parent.node_id, depth=parent.depth
+    )
 
 
 def _change(message: pb.RunStateChange, event: model.StateChange) -> None:
@@ -87,6 +97,8 @@ def _pending(message: pb.Event, event: model.NodePending) -> None:
     node.node_id, node.status, node.attempt, node.reason = event.node, _PENDING, event.attempt, event.reason
     if event.due:
         node.due_ms = event.due
+    if event.details is not model.NO_JSON:
+        node.data_json = text(event.details)
 
 
 def _running(message: pb.Event, event: model.NodeRunning) -> None:
@@ -103,7 +115,7 @@ def _succeeded(message: pb.Event, event: model.NodeSucceeded) -> None:
     if event.handle:
         node.handle = event.handle
     if event.reason:
-        node.reason = event.reason
+        node.reason, node.by = event.reason, event.by
 
 
 def _node_failed(message: pb.Event, event: model.NodeFailed) -> None:
@@ -174,7 +186,7 @@ def node_state(node_id: str, state: NodeState | None) -> pb.NodeTransition:
     message.attempt = state.attempt
     message.reason = state.reason
     if state.status is NodeStatus.SUCCESS:
-        message.data_json, message.handle = text(state.output), state.handle
+        message.data_json, message.handle, message.by = text(state.output), state.handle, state.by
     elif state.status is NodeStatus.ERROR:
         message.data_json, message.error, message.error_code = text(state.output), state.error, state.code
         message.handled = state.handled
@@ -206,6 +218,8 @@ def snapshot(
         outputs_json=text(projection.outputs),
         reason=projection.reason,
         generation=projection.generation,
+        parent=parent_node(projection.parent) if projection.parent else None,
+        rerun_of=projection.rerun_of,
     )
     _fill_progress(message.progress, progress)
     if projection.failure is not None:

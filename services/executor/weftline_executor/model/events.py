@@ -19,12 +19,26 @@ class _Durable(Struct, frozen=True, tag_field="type", omit_defaults=True, gc=Fal
     at: int
 
 
+class ParentNode(Struct, frozen=True, gc=False):
+    """The node that runs a workflow as its body; `depth` counts the runs around it, 1 for a body of a client's run."""
+
+    workflow_id: str
+    run_id: str
+    node_id: str
+    depth: int
+
+
 class RunStarted(_Durable, frozen=True, tag="workflow.start", omit_defaults=True, gc=False):
-    """A run began; `definition` is the workflow's JSON text as it was given."""
+    """A run began; `definition` is the workflow's JSON text as it was given.
+
+    `parent` is the node whose body the run is, `rerun_of` the run whose results it took over.
+    """
 
     definition: Raw
     total_nodes: int
     by: str = ""
+    parent: ParentNode | None = None
+    rerun_of: str = ""
 
 
 class _StateChanged(_Durable, frozen=True, omit_defaults=True):
@@ -50,12 +64,16 @@ class RunStopping(_StateChanged, frozen=True, tag="workflow.stop", omit_defaults
 
 
 class NodePending(_Durable, frozen=True, tag="node.pending", omit_defaults=True, gc=False):
-    """The node could run and waits, for `reason`; when for a time, `due` is that, in ms since the Unix epoch."""
+    """The node could run and waits, for `reason`; when for or until a time, `due` is that, in ms since the Unix epoch.
+
+    Where it waits for a word from outside, `details` is a JSON object that says for what.
+    """
 
     node: str
     attempt: int
     reason: PendingReason
     due: int = 0
+    details: Raw = NO_JSON
 
 
 class NodeRunning(_Durable, frozen=True, tag="node.running", omit_defaults=True, gc=False):
@@ -68,7 +86,7 @@ class NodeRunning(_Durable, frozen=True, tag="node.running", omit_defaults=True,
 class NodeSucceeded(_Durable, frozen=True, tag="node.success", omit_defaults=True, gc=False):
     """The attempt gave `output` (JSON text); `handle` is the output handle that fired, if the node branches.
 
-    `reason` says how, where the node did not run for it.
+    `reason` says how, unless the node ran; where somebody completed it, `by` is who.
     """
 
     node: str
@@ -77,6 +95,7 @@ class NodeSucceeded(_Durable, frozen=True, tag="node.success", omit_defaults=Tru
     output: Raw = NO_JSON
     handle: str = ""
     reason: SuccessReason = SuccessReason.NONE
+    by: str = ""
 
 
 class NodeFailed(_Durable, frozen=True, tag="node.error", omit_defaults=True, gc=False):

@@ -18,6 +18,7 @@ from weftline_executor.model.events import (
     NodeRunning,
     NodeSkipped,
     NodeSucceeded,
+    ParentNode,
     RunCompleted,
     RunFailed,
     RunPaused,
@@ -36,11 +37,12 @@ KEPT_LOGS = 200
 class NodeState:
     """What is known of one node; times are ms since the Unix epoch, `first_started_at` is its first attempt's start.
 
-    `output` is what a success gave, or the details of a failure.
+    `output` is what a success gave, the details of a failure, or what a node waits for; `by` is who completed it.
     """
 
     __slots__ = (
         "attempt",
+        "by",
         "code",
         "due",
         "duration",
@@ -68,6 +70,7 @@ class NodeState:
         self.reason = ""
         self.handle = ""
         self.handled = Handling.NONE
+        self.by = ""
         self.failures = 0
         self.recoveries = 0
         self.due = 0
@@ -91,6 +94,9 @@ class RunProjection:
         self.first_seq = 0
         self.definition: Raw = NO_JSON
         self.by = ""
+        self.parent: ParentNode | None = None
+        self.rerun_of = ""
+        self.mode = ""
         self.reason = ""
         self.started_at = 0
         self.ended_at: int | None = None
@@ -155,6 +161,8 @@ class RunProjection:
         self.first_seq = event.seq
         self.definition = event.definition
         self.by = event.by
+        self.parent = event.parent
+        self.rerun_of = event.rerun_of
         self.started_at = event.at
         self.active_since = event.at
         self.total_nodes = event.total_nodes
@@ -167,6 +175,7 @@ class RunProjection:
     def _changed(self, event: StateChange) -> None:
         again = self.state.final
         self._enter(event.state, event)
+        self.mode = event.mode
         self.reason = event.reason
         if again:
             self.generation += 1
@@ -215,6 +224,8 @@ class RunProjection:
             self.failed_nodes -= 1
         elif before is NodeStatus.SKIPPED:
             self.skipped_nodes -= 1
+        elif before is NodeStatus.SUCCESS:
+            self.completed_nodes -= 1
         if event.reason is PendingReason.RESET:
             state.failures = state.recoveries = 0
         elif event.reason is PendingReason.RECOVERED:
@@ -239,10 +250,13 @@ class RunProjection:
 
     def _node_succeeded(self, event: NodeSucceeded) -> None:
         state = self._transit(event.node, event)
+        state.attempt = event.attempt
         state.duration = event.duration
         state.output = event.output
         state.handle = event.handle
         state.reason = event.reason
+        state.by = event.by
+        state.due = 0
         self.completed_nodes += 1
 
     def _node_failed(self, event: NodeFailed) -> None:
@@ -252,6 +266,7 @@ class RunProjection:
         state.code = event.code
         state.output = event.details
         state.handled = event.handled
+        state.due = 0
         state.failures += 1
         self.failed_nodes += 1
 

@@ -44,10 +44,13 @@ NODE_TRANSITIONS: Mapping[tuple[NodeStatus, type[Event]], NodeStatus] = {
     (NodeStatus.PENDING, NodePending): NodeStatus.PENDING,
     (NodeStatus.PENDING, NodeRunning): NodeStatus.RUNNING,
     (NodeStatus.PENDING, NodeSkipped): NodeStatus.SKIPPED,
+    (NodeStatus.PENDING, NodeSucceeded): NodeStatus.SUCCESS,
     (NodeStatus.PENDING, NodeFailed): NodeStatus.ERROR,
     (NodeStatus.RUNNING, NodePending): NodeStatus.PENDING,
     (NodeStatus.RUNNING, NodeSucceeded): NodeStatus.SUCCESS,
     (NodeStatus.RUNNING, NodeFailed): NodeStatus.ERROR,
+    (NodeStatus.RUNNING, NodeSkipped): NodeStatus.SKIPPED,
+    (NodeStatus.SUCCESS, NodePending): NodeStatus.PENDING,
     (NodeStatus.ERROR, NodePending): NodeStatus.PENDING,
     (NodeStatus.SKIPPED, NodePending): NodeStatus.PENDING,
 }
