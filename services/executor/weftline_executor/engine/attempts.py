@@ -12,7 +12,8 @@ from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.failing import Decision, decide
 from weftline_executor.engine.inputs import RunData
 from weftline_executor.engine.journal import Journal
-from weftline_executor.engine.launcher import Failure, Launch, PreparedNode, Success
+from weftline_executor.engine.launch import Launch, PreparedNode
+from weftline_executor.engine.outcome import Failure, Success
 from weftline_executor.engine.progress import ProgressReport
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.timers import RunTimers

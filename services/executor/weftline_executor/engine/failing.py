@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from weftline_executor.engine.launcher import Failure
+from weftline_executor.engine.outcome import Failure
 from weftline_executor.graph.policy import OnError, Policy, Retry
 from weftline_executor.model.states import Handling
 

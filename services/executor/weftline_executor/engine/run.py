@@ -10,7 +10,7 @@ import msgspec
 from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.attempts import CANCELLED, CRASH_LOOP, INTERRUPTED, MAX_RECOVERIES, Attempts
 from weftline_executor.engine.journal import Journal
-from weftline_executor.engine.launcher import Failure
+from weftline_executor.engine.outcome import Failure
 from weftline_executor.engine.progress import ProgressReport
 from weftline_executor.engine.ready import ReadyQueue
 from weftline_executor.engine.rebuild import rebuild, resolve, to_reset

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from weftline_executor.engine.commit import Committer
 from weftline_executor.engine.estimate import DurationHistory
-from weftline_executor.engine.launcher import Catalog, Launcher
+from weftline_executor.engine.launch import Catalog
+from weftline_executor.engine.launcher import Launcher
 from weftline_executor.engine.slots import Slots
 from weftline_executor.metrics import Metrics
 from weftline_executor.model.events import Telemetry

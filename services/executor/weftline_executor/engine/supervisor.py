@@ -14,8 +14,10 @@ from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.commands import Commands
 from weftline_executor.engine.commit import Committer
 from weftline_executor.engine.estimate import DurationHistory
-from weftline_executor.engine.launcher import Catalog, Failure, Launcher
+from weftline_executor.engine.launch import Catalog
+from weftline_executor.engine.launcher import Launcher
 from weftline_executor.engine.nodeloop import NodeLoops
+from weftline_executor.engine.outcome import Failure
 from weftline_executor.engine.run import Run
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.slots import Slots

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weftline_executor.engine.failing import decide, retry_delay
-from weftline_executor.engine.launcher import Failure
+from weftline_executor.engine.outcome import Failure
 from weftline_executor.graph.policy import OnError, Policy, Retry
 from weftline_executor.model.states import Handling
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from weftline_executor.engine.attempt import Attempt
-from weftline_executor.engine.launcher import Failure, Launch, Launcher, PreparedNode, Success
+from weftline_executor.engine.launch import Launch, PreparedNode
+from weftline_executor.engine.launcher import Launcher
 from weftline_executor.engine.nodeloop import NodeLoops
+from weftline_executor.engine.outcome import Failure, Success
 from weftline_executor.graph.definition import NodeDef
 from weftline_executor.nodes import Branch, Context, NodeFailed, Registry, Scope, node
 

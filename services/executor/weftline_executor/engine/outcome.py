@@ -1,0 +1,129 @@
+"""How an attempt ended: the output it gave or why it failed, both fit for an event and without secrets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from weftline_executor.engine.verdict import clean, json_object, nests_too_deep
+from weftline_executor.graph.definition import MAX_DEPTH
+from weftline_executor.nodes import (
+    Branch,
+    ConfigInvalid,
+    ExpressionFailed,
+    NodeFailed,
+    SecretMissing,
+    SecretSession,
+    SecretUnreadable,
+)
+
+MAX_ERROR = 4096
+MAX_CODE = 128
+MAX_DETAILS = 16_384
+_log = logging.getLogger(__name__)
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The attempt gave `output` (JSON text); `handle` is the output handle that fired, or empty."""
+
+    output: bytes
+    handle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The attempt failed: `error` for a person, `code` for a program, `details` a JSON object or empty.
+
+    Trying again makes no sense unless it is `retryable`, and none before `retry_after` seconds have passed.
+    """
+
+    error: str
+    code: str
+    details: bytes = b""
+    retryable: bool = True
+    retry_after: float = 0.0
+
+
+def success_of(value: object, handles: Sequence[str], max_output: int) -> Success | Failure:
+    """What the value that a node gave comes to; `handles` are its output handles, `max_output` is in bytes."""
+    handle = ""
+    if isinstance(value, Branch):
+        if value.handle not in handles:
+            known = ", ".join(handles)
+            return Failure(
+                f"the node chose the handle {value.handle!r}, which it does not have ({known})",
+                "bad_handle",
+                retryable=False,
+            )
+        handle, value = value.handle, value.output
+    if value is None:
+        return Success(b"", handle)
+    try:
+        output = _encoder.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        return Failure(f"the node returned what is not JSON: {error}", "bad_output", retryable=False)
+    if len(output) > max_output:
+        return Failure(
+            f"the node's output is {len(output)} bytes, over the limit of {max_output}",
+            "output_too_large",
+            retryable=False,
+        )
+    if nests_too_deep(output):
+        return Failure(f"the node's output nests deeper than {MAX_DEPTH} levels", "bad_output", retryable=False)
+    return Success(output, handle)
+
+
+def failure_of(error: BaseException, where: str, secrets: SecretSession | None) -> Failure:
+    """What an error means. Never raises, whatever the node's code made of its error.
+
+    An error that nobody expects goes to the executor's log, too, which names it by `where`.
+    """
+    try:
+        return _known_failure(error, secrets) or _unknown_failure(error, where, secrets)
+    except Exception:
+        return Failure(f"{type(error).__name__}, which can't be shown", "node_raised")
+
+
+def _unknown_failure(error: BaseException, where: str, secrets: SecretSession | None) -> Failure:
+    secret = secrets is not None and secrets.used
+    _log.info("%s raised %s", where, type(error).__name__, exc_info=None if secret else error)
+    return Failure(told(f"{type(error).__name__}: {error}", MAX_ERROR, secrets), "node_raised")
+
+
+def without_secrets(result: Success | Failure, secrets: SecretSession | None) -> Success | Failure:
+    """The result with every secret that the attempt has read taken out."""
+    if secrets is None or not secrets.used:
+        return result
+    if isinstance(result, Success):
+        return Success(secrets.scrub_json(result.output), result.handle)
+    return replace(result, error=secrets.scrub(result.error), details=secrets.scrub_json(result.details))
+
+
+def told(text: str, limit: int, secrets: SecretSession | None) -> str:
+    """A text for an event. Secrets are taken out before it is cut, since half of one would not be recognised."""
+    return clean(secrets.scrub(text) if secrets is not None else text, limit)
+
+
+def _known_failure(error: BaseException, secrets: SecretSession | None) -> Failure | None:
+    match error:
+        case NodeFailed():
+            details = bytes(json_object(error.details, MAX_DETAILS)) if error.details else b""
+            return Failure(
+                told(error.message, MAX_ERROR, secrets),
+                told(error.code, MAX_CODE, secrets),
+                details,
+                error.retryable,
+                error.retry_after or 0.0,
+            )
+        case ConfigInvalid() | ExpressionFailed():
+            return Failure(told(str(error), MAX_ERROR, secrets), error.code, retryable=False)
+        case SecretMissing() | SecretUnreadable():
+            code = "secret_missing" if isinstance(error, SecretMissing) else "secret_unreadable"
+            return Failure(str(error), code, retryable=False)
+        case _:
+            return None
