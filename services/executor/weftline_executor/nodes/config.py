@@ -130,16 +130,16 @@ def explain(
 ) -> list[ConfigFault]:
     """Turn the errors of pydantic into faults, leaving out what depends on the values at the `unknown` paths."""
     unknown = tuple(unknown)
-    known_keys = [info.alias or name for name, info in model.model_fields.items()]
+    keys = {name: info.alias or name for name, info in model.model_fields.items()}
     faults: dict[tuple[str, FaultCode], str] = {}
     for details in error.errors(include_url=False, include_context=False):
-        path, tagged = _locate(details, config)
+        path, tagged = _locate(details, config, keys)
         if any(_depends(details["type"], path, tagged, other) for other in unknown):
             continue
         where, code = path_text(path), _code(details["type"])
         if code == "unknown_key":
             # Only the keys of the node itself are known here, not those of objects inside its settings.
-            near = difflib.get_close_matches(str(path[-1]), known_keys, 1) if len(path) == 1 else []
+            near = difflib.get_close_matches(str(path[-1]), keys.values(), 1) if len(path) == 1 else []
             message = _unknown_key(type_name, where, near)
         else:
             message = _sentence(where, code, details)
@@ -149,16 +149,19 @@ def explain(
     return [ConfigFault(where, code, message) for (where, code), message in faults.items()]
 
 
-def _locate(details: ErrorDetails, config: Any) -> tuple[Path, bool]:
+def _locate(details: ErrorDetails, config: Any, keys: Mapping[str, str]) -> tuple[Path, bool]:
     """Give the path of an error in the data, and whether pydantic's own held more, such as the member of a union."""
     path: list[str | int] = []
     tagged = False
     current = config
-    for index, part in enumerate(details["loc"]):
-        is_last = index == len(details["loc"]) - 1
+    # A default that is at fault goes by the name of its field.
+    first, *others = details["loc"]
+    location = [keys.get(str(first), first), *others]
+    for index, part in enumerate(location):
+        is_last = index == len(location) - 1
         if _holds(current, part):
             current = current[part]
-        elif not (is_last and details["type"] == "missing"):
+        elif index and not (is_last and details["type"] == "missing"):
             tagged = True
             continue
         path.append(part)

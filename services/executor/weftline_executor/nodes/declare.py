@@ -61,7 +61,9 @@ def declare(name: str, function: Callable[..., object]) -> Declaration:
     settings = [parameter for parameter in parameters if parameter.name not in OFFERED]
     fields: dict[str, Any] = {}
     for parameter in settings:
-        fields[_PREFIX + parameter.name] = _field(name, parameter, hints)
+        _, info = fields[_PREFIX + parameter.name] = _field(name, parameter, hints)
+        if any(info.alias == other.alias for _, other in list(fields.values())[:-1]):
+            raise BadDeclaration(name, f"two settings are called `{info.alias}`")
     try:
         model = create_model(name, __config__=_config(), **fields)
     except (PydanticUserError, TypeError, ValueError) as error:
@@ -70,7 +72,7 @@ def declare(name: str, function: Callable[..., object]) -> Declaration:
     return Declaration(
         model=model,
         fields=tuple((parameter.name, _PREFIX + parameter.name) for parameter in settings),
-        bare=frozenset(key.removeprefix(_PREFIX) for key, info in model.model_fields.items() if _is_bare(info)),
+        bare=frozenset(info.alias or "" for info in model.model_fields.values() if _is_bare(info)),
         wants_inputs="inputs" in offered,
         wants_params="params" in offered,
     )
@@ -99,8 +101,6 @@ def _parameters(name: str, function: Callable[..., object]) -> Sequence[inspect.
             raise BadDeclaration(name, f"every setting is a parameter of its own, so `{parameter}` is not possible")
         if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             raise BadDeclaration(name, f"the parameter `{parameter.name}` must not be positional only")
-        if parameter.name in FOREIGN_KEYS:
-            raise BadDeclaration(name, f"the key `{parameter.name}` of a node belongs to the canvas or the engine")
         if parameter.name.startswith("_"):
             raise BadDeclaration(name, f"the parameter `{parameter.name}` must not begin with an underscore")
         if parameter.name in OFFERED and parameter.default is not inspect.Parameter.empty:
@@ -113,12 +113,22 @@ def _field(name: str, parameter: inspect.Parameter, hints: dict[str, Any]) -> tu
         raise BadDeclaration(name, f"the parameter `{parameter.name}` needs a type")
     hint = hints[parameter.name]
     default = parameter.default
+    key = _key(name, parameter.name, hint)
     if default is inspect.Parameter.empty:
-        return hint, Field(alias=parameter.name)
+        return hint, Field(alias=key)
     if _is_json(default):
-        return hint, Field(default, alias=parameter.name)
+        return hint, Field(default, alias=key)
     # A default that JSON cannot hold, such as a bare object that stands for "not given", stays out of the schema.
-    return hint, Field(default_factory=lambda: default, alias=parameter.name)
+    return hint, Field(default_factory=lambda: default, alias=key)
+
+
+def _key(name: str, parameter: str, hint: object) -> str:
+    """Give what a setting is called in a node's `data`: as its parameter, unless its type has an alias."""
+    marks = getattr(hint, "__metadata__", ())
+    key = next((mark.alias for mark in marks if isinstance(mark, FieldInfo) and mark.alias), parameter)
+    if key in FOREIGN_KEYS:
+        raise BadDeclaration(name, f"the key `{key}` of a node belongs to the canvas or the engine")
+    return key
 
 
 def _is_json(value: object) -> bool:

@@ -50,6 +50,29 @@ def test_a_type_is_read_from_its_function() -> None:
     assert found.handles({"sku": "x"}) == ("ok", "none")
 
 
+@node("shop.renamed")
+def renamed(
+    ctx: Context,
+    max_count: Annotated[int, Field(alias="maxCount", ge=1)] = 1,
+    where: Annotated[object, Expression(), Field(alias="onlyIf")] = True,
+) -> list[object]:
+    return [max_count, where]
+
+
+def test_a_setting_may_be_called_otherwise_than_its_parameter() -> None:
+    data: dict[str, object] = {"maxCount": 3, "onlyIf": "params.x > 1"}
+    assert renamed.node_type.check(data) == []
+    prepared = renamed.node_type.prepare(data)
+    kwargs = prepared.bind(Scope(params={"x": 2}))
+    assert prepared.call(make_context(RecordingSink()), kwargs, {}) == [3, True]
+    assert sorted(renamed.node_type.config_schema["properties"]) == ["maxCount", "onlyIf"]  # type: ignore[call-overload]
+    faults = renamed.node_type.check({"max_count": 3, "maxCount": 0})
+    assert [(fault.path, fault.code) for fault in faults] == [
+        ("maxCount", "invalid_value"),
+        ("max_count", "unknown_key"),
+    ]
+
+
 def test_what_is_not_said_has_a_default() -> None:
     found = price.node_type
     assert (found.title, found.description, found.idempotency, found.outputs) == ("Shop price", "", "safe", ("output",))
@@ -134,6 +157,12 @@ def hidden(ctx: Context, _value: int) -> None: ...
 def canvas(ctx: Context, label: str) -> None: ...
 
 
+def canvas_alias(ctx: Context, name: Annotated[str, Field(alias="label")]) -> None: ...
+
+
+def twice(ctx: Context, count: int, total: Annotated[int, Field(alias="count")]) -> None: ...
+
+
 def default_inputs(ctx: Context, inputs: dict[str, object] | None = None) -> None: ...
 
 
@@ -176,6 +205,8 @@ def plain(ctx: Context) -> None: ...
         (untyped, "`value` needs a type"),
         (hidden, "begin with an underscore"),
         (canvas, "belongs to the canvas"),
+        (canvas_alias, "belongs to the canvas"),
+        (twice, "two settings are called `count`"),
         (default_inputs, "takes no default"),
         (unknown_type, "cannot be resolved"),
         (opaque, "pydantic refuses"),
