@@ -26,6 +26,12 @@ EXAMPLES: dict[str, dict[str, object]] = {
         "timeout": 10,
     },
     "input": {"values": {"sku": "A1", "count": 1}},
+    "llm.chat": {
+        "model": "gpt-4o-mini",
+        "system": "You sum up tickets in one sentence.",
+        "prompt": "{{ nodes.ticket.output.text }}",
+        "maxTokens": 100,
+    },
     "log": {"message": "{{ inputs.input }} items left", "level": "warn"},
     "merge": {},
     "noop": {},
@@ -107,6 +113,9 @@ def shown_type(setting: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         return "expression"
     if "enum" in setting:
         return ", ".join(f"`{choice}`" for choice in setting["enum"])
+    if "anyOf" in setting:
+        # Null stands for what is left out.
+        return " or ".join(shown_type(each, schema) for each in setting["anyOf"] if each != {"type": "null"})
     if setting.get("type") == "array":
         return f"list of {shown_type(setting['items'], schema)}"
     if setting.get("type") == "object" and "properties" in setting:

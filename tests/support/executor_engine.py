@@ -15,7 +15,7 @@ from weftline_executor.engine import Engine, EngineConfig
 from weftline_executor.graph import Limits
 from weftline_executor.metrics import Metrics
 from weftline_executor.model.records import Retention
-from weftline_executor.nodes import Registry
+from weftline_executor.nodes import ChatService, HttpFence, Registry
 from weftline_executor.settings import Settings
 from weftline_executor.store import MemoryStore, SqliteStore, Store
 
@@ -28,9 +28,10 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def registry() -> Registry:
-    """The built-in node types and those for tests."""
-    made = Registry.with_builtins()
+def registry(settings: Settings) -> Registry:
+    """The built-in node types, as the settings say, and those for tests."""
+    fence = HttpFence(frozenset(settings.http_allowed_hosts), settings.http_allow_private)
+    made = Registry.with_builtins(fence, ChatService(settings.llm_base_url, frozenset(settings.llm_key_hosts)))
     made.load_module(TEST_NODES)
     return made
 
@@ -52,7 +53,7 @@ async def running_executor(data_dir: Path | None = None, **settings: Any) -> Asy
     chosen = Settings(listen="127.0.0.1:0", shutdown_seconds=0, **settings)
     store: Store = SqliteStore(data_dir) if data_dir else MemoryStore()
     await store.open()
-    metrics, types = Metrics(), registry()
+    metrics, types = Metrics(), registry(chosen)
     config = EngineConfig(
         concurrency=chosen.concurrency,
         max_runs=chosen.max_runs,

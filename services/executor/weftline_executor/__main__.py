@@ -24,7 +24,7 @@ from weftline_executor.errors import ExecutorError, SettingInvalid
 from weftline_executor.graph import Limits
 from weftline_executor.metrics import Metrics
 from weftline_executor.model.records import Retention
-from weftline_executor.nodes import HttpFence, NodeTypeError, Registry, Secrets
+from weftline_executor.nodes import ChatService, HttpFence, NodeTypeError, Registry, Secrets
 from weftline_executor.settings import Settings, load_settings
 from weftline_executor.store import MemoryStore, SqliteStore, Store
 
@@ -102,7 +102,8 @@ def _config(settings: Settings) -> EngineConfig:
 
 def _load_registry(settings: Settings) -> Registry:
     fence = HttpFence(frozenset(settings.http_allowed_hosts), settings.http_allow_private)
-    registry = Registry.with_builtins(fence)
+    chat = ChatService(settings.llm_base_url, frozenset(settings.llm_key_hosts))
+    registry = Registry.with_builtins(fence, chat)
     registry.load_entry_points()
     # Like `python -m`, so that a module beside the workflow is found.
     sys.path.insert(0, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -11,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from weftline_executor.errors import SettingInvalid
 
 PREFIX = "WEFTLINE_EXECUTOR_"
+DEFAULT_LLM_BASE_URL = "https://api.openai.com/v1"
 
 
 class Settings(BaseSettings):
@@ -45,18 +47,34 @@ class Settings(BaseSettings):
     shutdown_seconds: float = Field(10.0, ge=0, le=300, description="Time for calls in flight at shutdown.")
     secrets_dir: Path | None = Field(None, description="Directory of files with secrets, one a file, for nodes.")
     http_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Only hosts that `http.request` may reach, separated by commas; `*.example.org` is a pattern."
+        (), description="Only hosts that nodes may reach over HTTP, separated by commas; `*.example.org` is a pattern."
     )
     http_allow_private: bool = Field(
-        False, description="Whether `http.request` may reach loopback and private addresses."
+        False, description="Whether nodes may reach loopback and private addresses over HTTP."
+    )
+    llm_base_url: str = Field(
+        DEFAULT_LLM_BASE_URL,
+        description="The API that `llm.chat` asks by default; another than the default may be at a private address.",
+    )
+    llm_key_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Hosts that `llm.chat` sends keys to beside that of `llm_base_url`, separated by commas."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
 
-    @field_validator("nodes", "http_allowed_hosts", mode="before")
+    @field_validator("nodes", "http_allowed_hosts", "llm_key_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("llm_base_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        # A port that is none raises a ValueError of its own.
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+            raise ValueError("expected an address that begins with http:// or https://")
+        return value
 
     @field_validator("listen", "metrics_listen")
     @classmethod

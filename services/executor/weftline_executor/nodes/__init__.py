@@ -1,5 +1,6 @@
 """Node types: what authors declare, what the engine calls, and what comes built in."""
 
+from weftline_executor.nodes.builtin.chat import ChatService
 from weftline_executor.nodes.builtin.fence import HttpFence
 from weftline_executor.nodes.context import Context, ContextSink
 from weftline_executor.nodes.declare import Expression
@@ -27,6 +28,7 @@ from weftline_executor.nodes.secrets import Secrets
 __all__ = [
     "BadDeclaration",
     "Branch",
+    "ChatService",
     "ConfigFault",
     "ConfigInvalid",
     "Context",

@@ -6,6 +6,7 @@ import importlib.metadata
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 
+from weftline_executor.nodes.builtin.chat import ChatService, llm_chat_at
 from weftline_executor.nodes.builtin.fence import HttpFence
 from weftline_executor.nodes.builtin.http import http_request_within
 from weftline_executor.nodes.errors import DuplicateNodeType, PluginFailed
@@ -23,14 +24,17 @@ class Registry:
         self._origins: dict[str, str] = {}
 
     @classmethod
-    def with_builtins(cls, fence: HttpFence | None = None) -> "Registry":
-        """Give a registry that holds the built-in types; `fence` says which hosts `http.request` may reach.
+    def with_builtins(cls, fence: HttpFence | None = None, chat: ChatService | None = None) -> "Registry":
+        """Give a registry that holds the built-in types.
 
-        Without one it reaches public addresses only.
+        `fence` says which hosts `http.request` and `llm.chat` may reach; without one they reach public addresses only.
+        `chat` is the service that `llm.chat` asks by default.
         """
         registry = cls()
+        fence = fence or HttpFence()
         registry.load_module(BUILTINS)
-        registry.add(http_request_within(fence or HttpFence()).node_type, BUILTINS)
+        registry.add(http_request_within(fence).node_type, BUILTINS)
+        registry.add(llm_chat_at(chat or ChatService(), fence).node_type, BUILTINS)
         return registry
 
     def add(self, node_type: NodeType, origin: str) -> None:

@@ -38,7 +38,7 @@ def entry_point(value: str, name: str = "plugin") -> EntryPoint:
 
 def test_the_builtin_types_are_there() -> None:
     assert Registry.with_builtins().names() == [
-        *("condition", "delay", "fail", "http.request", "input", "log"),
+        *("condition", "delay", "fail", "http.request", "input", "llm.chat", "log"),
         *("merge", "noop", "output", "set", "switch", "template"),
     ]
 
@@ -50,7 +50,7 @@ def test_a_type_is_found_by_its_name() -> None:
     assert delay.name == "delay"
     assert registry.get("dela") is None
     assert [node_type.name for node_type in registry] == registry.names()
-    assert len(registry) == 12
+    assert len(registry) == 13
 
 
 @pytest.mark.parametrize(

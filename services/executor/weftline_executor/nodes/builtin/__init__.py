@@ -1,4 +1,4 @@
-"""The node types that come with Weftline, but for `http.request`, which is made for a fence."""
+"""The node types that come with Weftline, but for `http.request` and `llm.chat`, which are made for a fence."""
 
 from weftline_executor.nodes.builtin.basics import fail, log, noop
 from weftline_executor.nodes.builtin.branching import condition, switch
