@@ -8,6 +8,11 @@ from weftline.v1 import events_pb2 as ev
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli import text
 
+OPEN_WAITS: Final = ("approval", "event")
+"""Why a node is pending that waits for somebody, or for something to happen."""
+
+_ORIGIN: Final = ("parent", "rerunOf")
+
 
 def encode(value: Mapping[str, Any]) -> str:
     """Return one line of NDJSON, without its line break."""
@@ -50,6 +55,7 @@ def snapshot_message(snapshot: ws.WorkflowSnapshot) -> dict[str, Any]:
         payload["error"] = _error(snapshot.error)
     if snapshot.reason:
         payload["reason"] = snapshot.reason
+    payload.update(_origin(snapshot))
     return {
         "type": "workflow.snapshot",
         "workflowId": snapshot.workflow_id,
@@ -71,7 +77,7 @@ def command_row(result: ws.CommandResult) -> dict[str, Any]:
 
 def summary_row(summary: ws.RunSummary) -> dict[str, Any]:
     """Return a run of a list as one row."""
-    row = {
+    row: dict[str, Any] = {
         "workflowId": summary.workflow_id,
         "runId": summary.run_id,
         "state": text.run_state(summary.state),
@@ -80,7 +86,11 @@ def summary_row(summary: ws.RunSummary) -> dict[str, Any]:
         "startedAt": summary.started_ms,
         "totalNodes": summary.total_nodes,
     }
-    return {**row, "endedAt": summary.ended_ms} if summary.HasField("ended_ms") else row
+    if summary.HasField("ended_ms"):
+        row["endedAt"] = summary.ended_ms
+    if summary.parent_workflow_id:
+        row["parentWorkflowId"] = summary.parent_workflow_id
+    return row
 
 
 def node_type_row(node_type: ws.NodeType) -> dict[str, Any]:
@@ -121,8 +131,22 @@ def node_payload(node: ev.NodeTransition) -> dict[str, Any]:
     if node.handled:
         payload["handled"] = node.handled
     if node.HasField("due_ms"):
-        payload["retryAt"] = node.due_ms
+        payload["until" if node.reason in OPEN_WAITS else "retryAt"] = node.due_ms
+    if node.by:
+        payload["by"] = node.by
+    if node.HasField("artifact"):
+        payload["artifact"] = artifact_row(node.artifact)
     return payload
+
+
+def artifact_row(artifact: ev.Artifact) -> dict[str, Any]:
+    """Return where a value is that is kept beside the log."""
+    return {
+        "uri": artifact.uri,
+        "size": artifact.size_bytes,
+        "sha256": artifact.sha256,
+        "contentType": artifact.content_type,
+    }
 
 
 def _body(event: ev.Event) -> tuple[str, dict[str, Any]]:
@@ -135,7 +159,24 @@ def _body(event: ev.Event) -> tuple[str, dict[str, Any]]:
 
 def _start(start: ev.WorkflowStart) -> dict[str, Any]:
     definition = text.decode_json(start.definition_json)
-    return {**(definition if isinstance(definition, dict) else {}), "by": start.by}
+    body = definition if isinstance(definition, dict) else {}
+    return {**{name: body[name] for name in body if name not in _ORIGIN}, "by": start.by, **_origin(start)}
+
+
+def _origin(run: ev.WorkflowStart | ws.WorkflowSnapshot) -> dict[str, Any]:
+    """Return where a run comes from, when no client began it afresh: the node whose body it is, the run it repeats."""
+    origin: dict[str, Any] = {}
+    if run.HasField("parent"):
+        parent = run.parent
+        origin["parent"] = {
+            "workflowId": parent.workflow_id,
+            "runId": parent.run_id,
+            "nodeId": parent.node_id,
+            "depth": parent.depth,
+        }
+    if run.rerun_of:
+        origin["rerunOf"] = run.rerun_of
+    return origin
 
 
 def _change(change: ev.RunStateChange) -> dict[str, Any]:

@@ -6,12 +6,20 @@ import pytest
 
 from tests.unit.cli import events as make
 from weftline.v1 import events_pb2 as ev
+from weftline_bridge.protocol.minting import Mint
+from weftline_bridge.protocol.state import snapshot_message
+from weftline_bridge.upstream.states import translate_state
 from weftline_bridge.upstream.translate import translate
 from weftline_cli.messages import event_message
+from weftline_cli.messages import snapshot_message as cli_snapshot
 
 CHANGE = ev.RunStateChange(state=ev.RUN_STATE_PAUSING, by="ada", in_flight=["a"], mode="drain", reason="lunch")
+PARENT = ev.ParentNode(workflow_id="outer", run_id="o", node_id="each", depth=1)
+START = ev.WorkflowStart(definition_json='{"nodes":[],"parent":1}', by="ada", parent=PARENT, rerun_of=make.NEWER_RUN)
+ARTIFACT = ev.Artifact(uri="weftline:r/ab", size_bytes=70_000, sha256="ab", content_type="application/json")
 EVENTS = [
     make.started(1, "a", "b"),
+    make.event(1, workflow_start=START),
     make.event(2, workflow_pause=CHANGE),
     make.event(3, workflow_resume=ev.RunStateChange(state=ev.RUN_STATE_RUNNING)),
     make.event(4, workflow_stop=ev.RunStateChange(state=ev.RUN_STATE_STOPPING, by="ada", mode="terminate")),
@@ -21,6 +29,9 @@ EVENTS = [
     make.node(8, "a", ev.NODE_STATUS_ERROR, error="no", error_code="node_failed", duration_ms=3, attempt=2),
     make.node(8, "a", ev.NODE_STATUS_ERROR, error="no", error_code="node_failed", duration_ms=3, handled="retry"),
     make.node(8, "a", ev.NODE_STATUS_PENDING, reason="retry", due_ms=make.BEGAN_MS + 900, attempt=2),
+    make.node(8, "a", ev.NODE_STATUS_PENDING, reason="approval", due_ms=make.BEGAN_MS, data_json='{"message":"ok?"}'),
+    make.node(8, "a", ev.NODE_STATUS_PENDING, reason="event", data_json='{"event":"paid"}'),
+    make.node(8, "a", ev.NODE_STATUS_SUCCESS, reason="completed", by="ada", data_json="{}", artifact=ARTIFACT),
     make.node(9, "b", ev.NODE_STATUS_SKIPPED, reason="branch_not_taken", attempt=0),
     make.node_progress("a", 0.0),
     make.run_progress(0.25, total=4),
@@ -36,6 +47,19 @@ EVENTS = [
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: f"{event.WhichOneof('payload')}-{event.seq}")
 def test_an_event_reads_the_same_on_the_command_line_and_over_websocket(event: ev.Event) -> None:
     assert event_message(event) == json.loads(translate(event).data)
+
+
+def test_a_snapshot_reads_the_same_on_the_command_line_and_over_websocket() -> None:
+    state = make.snapshot(9, ev.RUN_STATE_ERROR, statuses={"a": ev.NODE_STATUS_SUCCESS, "b": ev.NODE_STATUS_PENDING})
+    state.nodes[0].artifact.CopyFrom(ARTIFACT)
+    state.nodes[1].reason, state.nodes[1].due_ms = "approval", make.BEGAN_MS
+    state.parent.CopyFrom(PARENT)
+    state.rerun_of, state.reason, state.ended_ms = make.NEWER_RUN, "enough", make.BEGAN_MS + 5
+    state.outputs_json = "{}"
+    state.error.CopyFrom(ev.RunError(error="no", code="node_failed", node_id="a"))
+    state.logs.append(make.log(3, "hello"))
+    bridge = json.loads(snapshot_message(translate_state(state), Mint("b", lambda: 1)).data)
+    assert cli_snapshot(state)["payload"] == bridge["payload"]
 
 
 def test_the_sample_has_every_kind_of_event() -> None:

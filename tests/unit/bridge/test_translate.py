@@ -35,11 +35,21 @@ def node(status: ev.NodeStatus.ValueType, **fields: Any) -> ev.NodeTransition:
     return ev.NodeTransition(node_id="n", status=status, attempt=2, **fields)
 
 
+PARENT = ev.ParentNode(workflow_id="outer", run_id="o", node_id="each", depth=1)
+PARENT_PAYLOAD = {"workflowId": "outer", "runId": "o", "nodeId": "each", "depth": 1}
+ARTIFACT = ev.Artifact(uri="weftline:r/ab", size_bytes=70_000, sha256="ab", content_type="application/json")
+ARTIFACT_PAYLOAD = {"uri": "weftline:r/ab", "size": 70_000, "sha256": "ab", "contentType": "application/json"}
+
 CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     (
         {"workflow_start": ev.WorkflowStart(definition_json='{"nodes": [], "edges": [], "config": {}}', by="me")},
         "workflow.start",
         {"nodes": [], "edges": [], "config": {}, "by": "me"},
+    ),
+    (
+        {"workflow_start": ev.WorkflowStart(definition_json="{}", by="me", parent=PARENT, rerun_of="q")},
+        "workflow.start",
+        {"by": "me", "parent": PARENT_PAYLOAD, "rerunOf": "q"},
     ),
     (
         {"workflow_pause": ev.RunStateChange(state=ev.RUN_STATE_PAUSING, by="me", in_flight=["a"], mode="drain")},
@@ -65,6 +75,31 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         {"node": node(ev.NODE_STATUS_PENDING, reason="retry", due_ms=1795341688000)},
         "node.pending",
         {"nodeId": "n", "status": "pending", "attempt": 2, "reason": "retry", "retryAt": 1795341688000},
+    ),
+    (
+        {"node": node(ev.NODE_STATUS_PENDING, reason="approval", due_ms=5, data_json='{"message":"ok?"}')},
+        "node.pending",
+        {
+            "nodeId": "n",
+            "status": "pending",
+            "attempt": 2,
+            "reason": "approval",
+            "until": 5,
+            "data": {"message": "ok?"},
+        },
+    ),
+    (
+        {"node": node(ev.NODE_STATUS_SUCCESS, reason="completed", by="ada", data_json='"yes"', artifact=ARTIFACT)},
+        "node.success",
+        {
+            "nodeId": "n",
+            "status": "success",
+            "attempt": 2,
+            "reason": "completed",
+            "by": "ada",
+            "data": "yes",
+            "artifact": ARTIFACT_PAYLOAD,
+        },
     ),
     (
         {"node": node(ev.NODE_STATUS_ERROR, error="no", error_code="e", handled="default_value", data_json="7")},
@@ -230,13 +265,15 @@ def test_one_bad_event_does_not_stop_those_around_it() -> None:
         ('{"nodes":[]}', {"nodes": [], "by": 'a"b'}),
         (' {\n"config": {"by": 1} \n} ', {"config": {"by": 1}, "by": 'a"b'}),
         ('{"by": "forged"}', {"by": 'a"b'}),
+        ('{"nodes": [{"parent": 1}], "parent": 1, "rerunOf": "x"}', {"nodes": [{"parent": 1}], "by": 'a"b'}),
+        ('{"config": {"parent": 1}}', {"config": {"parent": 1}, "by": 'a"b'}),
     ],
 )
 def test_who_started_is_added_to_the_definitions_own_text(definition: str, expected: dict[str, Any]) -> None:
     assert msgspec.json.decode(start_payload(definition, 'a"b')) == expected
 
 
-@pytest.mark.parametrize("definition", ["", "[]", "null", '{"a":1'])
+@pytest.mark.parametrize("definition", ["", "[]", "null", '{"a":1', '{"parent" 1}'])
 def test_a_definition_that_is_no_object_is_refused(definition: str) -> None:
     with pytest.raises(ValueError, match="JSON object"):
         start_payload(definition, "me")
@@ -272,6 +309,25 @@ def test_a_snapshot_holds_the_whole_state() -> None:
     assert payload["error"] == {"error": "no", "code": "c"}
     assert (payload["startedAt"], payload["endedAt"], payload["state"]) == (1000, 1500, "error")
     assert message.v1_only
+
+
+def test_a_state_says_what_nodes_wait_for_and_where_the_run_comes_from() -> None:
+    given = snapshot(ev.RUN_STATE_RUNNING, parent=PARENT, rerun_of="q")
+    given.nodes[0].CopyFrom(node(ev.NODE_STATUS_PENDING, reason="event", due_ms=5, data_json='{"event":"paid"}'))
+    given.nodes.append(node(ev.NODE_STATUS_PENDING, reason="retry", due_ms=6))
+    given.nodes.append(node(ev.NODE_STATUS_SUCCESS, reason="completed", by="ada", artifact=ARTIFACT))
+    state = translate_state(given)
+    payload = payload_of(snapshot_message(state, MINT))
+    assert (payload["parent"], payload["rerunOf"]) == (PARENT_PAYLOAD, "q")
+    told = [{name: each[name] for name in each if name not in ("nodeId", "attempt")} for each in payload["nodes"]]
+    assert told == [
+        {"status": "pending", "reason": "event", "until": 5, "data": {"event": "paid"}},
+        {"status": "pending", "reason": "retry", "retryAt": 6},
+        {"status": "success", "reason": "completed", "by": "ada", "artifact": ARTIFACT_PAYLOAD},
+    ]
+    start, *nodes = replay_messages(state, MINT)
+    assert payload_of(start) == {**payload["definition"], "by": "me", "parent": PARENT_PAYLOAD, "rerunOf": "q"}
+    assert [payload_of(message) for message in nodes[:3]] == payload["nodes"]
 
 
 @pytest.mark.parametrize(

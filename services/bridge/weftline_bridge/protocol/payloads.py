@@ -25,11 +25,22 @@ class Envelope(Payload):
     payload: Payload | Raw | None = None
 
 
+class ArtifactPayload(Payload):
+    """Where a value is that is kept beside the log; `size` is in bytes, `sha256` in hexadecimal."""
+
+    uri: str
+    size: int
+    sha256: str
+    content_type: str
+
+
 class NodePayload(Payload):
     """A node's transition or progress.
 
-    `data` is the JSON text of the output, of more about an error, or of what a running node has so far; `duration` is
-    in ms, `retry_at` in ms since the Unix epoch. `handled` says how the node's policy handled an error.
+    `data` is the JSON text of the output (a preview of it where there is an `artifact`), of more about an error, of what
+    is waited for, or of what a running node has so far; `duration` is in ms, `retry_at` and `until` are in ms since the
+    Unix epoch: when a failure is tried again, and how long an approval or an event is waited for. `handled` says how the
+    node's policy handled an error, `by` who completed the node.
     """
 
     node_id: str
@@ -44,6 +55,18 @@ class NodePayload(Payload):
     handle: str = ""
     handled: str = ""
     retry_at: int | None = None
+    until: int | None = None
+    by: str = ""
+    artifact: ArtifactPayload | None = None
+
+
+class ParentPayload(Payload):
+    """The node that runs a workflow as its body; `depth` counts the runs around it."""
+
+    workflow_id: str
+    run_id: str
+    node_id: str
+    depth: int
 
 
 class RunStatePayload(Payload):
@@ -210,10 +233,15 @@ class SnapshotPayload(Payload):
     outputs: Raw | None = None
     error: ErrorPayload | None = None
     reason: str = ""
+    parent: ParentPayload | None = None
+    rerun_of: str = ""
 
 
 class SummaryPayload(Payload):
-    """A workflow's newest run in a list; times in ms since the Unix epoch."""
+    """A workflow's newest run in a list; times in ms since the Unix epoch.
+
+    `parent_workflow_id` is set when the workflow is the body of a node of that one.
+    """
 
     workflow_id: str
     run_id: str
@@ -223,6 +251,7 @@ class SummaryPayload(Payload):
     started_at: int
     total_nodes: int
     ended_at: int | None = None
+    parent_workflow_id: str = ""
 
 
 class WorkflowsPayload(msgspec.Struct, rename="camel"):

@@ -13,6 +13,7 @@ from weftline_bridge.protocol.payloads import (
     CompletePayload,
     ErrorPayload,
     NodePayload,
+    ParentPayload,
     Payload,
     ProgressPayload,
     Raw,
@@ -22,6 +23,7 @@ from weftline_bridge.protocol.payloads import (
 )
 
 ACTIVE_STATES = frozenset({"running", "pausing", "paused", "stopping"})
+_ORIGIN = ("parent", "rerunOf")
 
 
 class WorkflowState(msgspec.Struct, frozen=True, gc=False):
@@ -42,6 +44,8 @@ class WorkflowState(msgspec.Struct, frozen=True, gc=False):
     outputs: str = ""
     error: ErrorPayload | None = None
     reason: str = ""
+    parent: ParentPayload | None = None
+    rerun_of: str = ""
 
     @property
     def active(self) -> bool:
@@ -49,17 +53,35 @@ class WorkflowState(msgspec.Struct, frozen=True, gc=False):
         return self.state in ACTIVE_STATES
 
 
-def start_payload(definition: str, by: str) -> Raw:
-    """The payload of an outgoing `workflow.start`: the definition's text as it is, and who started it.
+def start_payload(definition: str, by: str, parent: ParentPayload | None = None, rerun_of: str = "") -> Raw:
+    """The payload of an outgoing `workflow.start`: the definition's text as it is, and where the run comes from.
 
     Raises ValueError when `definition` is not the text of a JSON object.
     """
     body = definition.strip()
     if not (body.startswith("{") and body.endswith("}")):
         raise ValueError("a definition has to be a JSON object")
+    if '"parent"' in body or '"rerunOf"' in body:
+        body = _without_origin(body)
     body = body[:-1].rstrip()
     comma = "" if body == "{" else ","
-    return Raw(f'{body}{comma}"by":{encode(by).decode()}}}')
+    origin = f'"by":{encode(by).decode()}'
+    if parent is not None:
+        origin += f',"parent":{encode(parent).decode()}'
+    if rerun_of:
+        origin += f',"rerunOf":{encode(rerun_of).decode()}'
+    return Raw(f"{body}{comma}{origin}}}")
+
+
+def _without_origin(definition: str) -> str:
+    """A definition without fields of its own that would read as the bridge's words about where the run comes from."""
+    try:
+        fields = msgspec.json.decode(definition, type=dict[str, Raw])
+    except msgspec.DecodeError as error:
+        raise ValueError(f"a definition has to be a JSON object: {error}") from error
+    if fields.keys().isdisjoint(_ORIGIN):
+        return definition
+    return encode({name: value for name, value in fields.items() if name not in _ORIGIN}).decode()
 
 
 def snapshot_message(state: WorkflowState, mint: Mint) -> Message:
@@ -78,6 +100,8 @@ def snapshot_message(state: WorkflowState, mint: Mint) -> Message:
         Raw(state.outputs) if state.outputs else None,
         state.error,
         state.reason,
+        state.parent,
+        state.rerun_of,
     )
     return mint.message(names.WORKFLOW_SNAPSHOT, payload, workflow_id=state.workflow_id, run_id=state.run_id)
 
@@ -91,7 +115,8 @@ def replay_messages(state: WorkflowState, mint: Mint) -> list[Message]:
     def said(kind: str, payload: Payload | Raw) -> Message:
         return mint.message(kind, payload, workflow_id=state.workflow_id, run_id=state.run_id)
 
-    messages = [said(names.WORKFLOW_START, start_payload(state.definition, state.by))]
+    start = start_payload(state.definition, state.by, state.parent, state.rerun_of)
+    messages = [said(names.WORKFLOW_START, start)]
     messages += [said(f"node.{node.status}", node) for node in state.nodes]
     messages.append(said(names.EXECUTION_PROGRESS, state.progress))
     if state.state in ("pausing", "paused"):

@@ -9,6 +9,7 @@ from weftline_bridge.upstream.translate import (
     RUN_STATES,
     error_payload,
     node_payload,
+    parent_payload,
     progress_payload,
     translate,
 )
@@ -36,6 +37,8 @@ def translate_state(snapshot: workflow_service_pb2.WorkflowSnapshot) -> Workflow
             snapshot.outputs_json,
             error_payload(snapshot.error) if snapshot.HasField("error") else None,
             snapshot.reason,
+            parent_payload(snapshot.parent) if snapshot.HasField("parent") else None,
+            snapshot.rerun_of,
         )
     except KeyError as error:
         raise TranslationError(f"snapshot of {snapshot.workflow_id}: value {error} is not known") from error

@@ -9,11 +9,13 @@ from weftline_bridge.errors import TranslationError
 from weftline_bridge.frames import Message
 from weftline_bridge.protocol import names
 from weftline_bridge.protocol.payloads import (
+    ArtifactPayload,
     CompletePayload,
     Envelope,
     ErrorPayload,
     LogPayload,
     NodePayload,
+    ParentPayload,
     Payload,
     ProgressPayload,
     Raw,
@@ -43,6 +45,7 @@ _LEVELS = {number: level for level, number in names.LOG_LEVELS.items()}
 _RUNNING: int = events_pb2.NODE_STATUS_RUNNING
 _SUCCESS: int = events_pb2.NODE_STATUS_SUCCESS
 _ERROR: int = events_pb2.NODE_STATUS_ERROR
+_OPEN_WAITS = ("approval", "event")
 
 
 def translate(event: events_pb2.Event) -> Message:
@@ -82,6 +85,8 @@ def translate_all(
 def node_payload(node: events_pb2.NodeTransition) -> NodePayload:
     """A node's transition as it is in JSON; raises KeyError for a status that is not known."""
     data = node.data_json
+    due = node.due_ms if node.HasField("due_ms") else None
+    open_wait = node.reason in _OPEN_WAITS
     return NodePayload(
         node.node_id,
         NODE_STATUSES[node.status],
@@ -94,8 +99,16 @@ def node_payload(node: events_pb2.NodeTransition) -> NodePayload:
         node.reason,
         node.handle,
         node.handled,
-        node.due_ms if node.HasField("due_ms") else None,
+        None if open_wait else due,
+        due if open_wait else None,
+        node.by,
+        _artifact(node.artifact) if node.HasField("artifact") else None,
     )
+
+
+def parent_payload(parent: events_pb2.ParentNode) -> ParentPayload:
+    """The node that runs a workflow as its body, as it is in JSON."""
+    return ParentPayload(parent.workflow_id, parent.run_id, parent.node_id, parent.depth)
 
 
 def progress_payload(progress: events_pb2.Progress) -> ProgressPayload:
@@ -156,15 +169,23 @@ def _durable_node(node: events_pb2.NodeTransition, status: int) -> NodePayload:
         return payload
     if status == _SUCCESS:
         payload.handle = node.handle
+        reason = node.reason
+        if reason:
+            payload.reason = reason
+            payload.by = node.by
+        if node.HasField("artifact"):
+            payload.artifact = _artifact(node.artifact)
     elif status == _ERROR:
         payload.error = node.error
         payload.code = node.error_code
         payload.handled = node.handled
     else:
-        payload.reason = node.reason
-        if node.HasField("due_ms"):
-            payload.retry_at = node.due_ms
-        return payload
+        reason = payload.reason = node.reason
+        due = node.due_ms if node.HasField("due_ms") else None
+        if reason not in _OPEN_WAITS:
+            payload.retry_at = due
+            return payload
+        payload.until = due
     data = node.data_json
     if data:
         payload.data = Raw(data)
@@ -176,7 +197,13 @@ def _durable_node(node: events_pb2.NodeTransition, status: int) -> NodePayload:
 
 def _start(event: events_pb2.Event) -> Message:
     start = event.workflow_start
-    return _message(event, names.WORKFLOW_START, start_payload(start.definition_json, start.by))
+    parent = parent_payload(start.parent) if start.HasField("parent") else None
+    payload = start_payload(start.definition_json, start.by, parent, start.rerun_of)
+    return _message(event, names.WORKFLOW_START, payload)
+
+
+def _artifact(artifact: events_pb2.Artifact) -> ArtifactPayload:
+    return ArtifactPayload(artifact.uri, artifact.size_bytes, artifact.sha256, artifact.content_type)
 
 
 def _run_state(event: events_pb2.Event, kind: str, change: events_pb2.RunStateChange) -> Message:
