@@ -13,6 +13,21 @@ def start(*nodes: str, by: str = "tester") -> ev.WorkflowStart:
     return ev.WorkflowStart(definition_json=json.dumps(definition), by=by, total_nodes=len(nodes))
 
 
+def body(of: str, *nodes: str) -> ev.WorkflowStart:
+    """A run of these nodes begins as the body of a node of the workflow `of`."""
+    begun = start(*nodes, by="weftline")
+    begun.parent.CopyFrom(ev.ParentNode(workflow_id=of, run_id="outer", node_id="each", depth=1))
+    return begun
+
+
+def waiting(node: str, message: str) -> ev.NodeTransition:
+    """A node waits for an approval."""
+    asked = json.dumps({"message": message})
+    return ev.NodeTransition(
+        node_id=node, status=ev.NODE_STATUS_PENDING, attempt=1, reason="approval", data_json=asked, due_ms=2_000
+    )
+
+
 def running(node: str, attempt: int = 1) -> ev.NodeTransition:
     """A node runs."""
     return ev.NodeTransition(node_id=node, status=ev.NODE_STATUS_RUNNING, attempt=attempt)

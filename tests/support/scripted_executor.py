@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NoReturn
 
 import grpc
@@ -41,7 +41,8 @@ class ScriptedExecutor(workflow_service_pb2_grpc.WorkflowServiceServicer):
 
     `calls` counts calls by method, and watches that are not the bridge's pulse as `watch:<workflow or *>`.
     `commands` are the command requests in the order in which they came; `refusals` (by method) are
-    answered instead of carrying the next one out.
+    answered instead of carrying the next one out. `artifacts` are served in their pieces, broken off at None;
+    `pieces` counts those that were sent.
     """
 
     def __init__(self, *, heartbeat_ms: int = 1000) -> None:
@@ -51,6 +52,8 @@ class ScriptedExecutor(workflow_service_pb2_grpc.WorkflowServiceServicer):
         self.calls: Counter[str] = Counter()
         self.commands: list[Any] = []
         self.refusals: dict[str, status_pb2.Status] = {}
+        self.artifacts: dict[str, Sequence[bytes | None]] = {}
+        self.pieces = 0
         self.hold_commands = asyncio.Event()
         self.hold_commands.set()
         self.snapshot_gate = asyncio.Event()
@@ -236,6 +239,8 @@ class ScriptedExecutor(workflow_service_pb2_grpc.WorkflowServiceServicer):
             snapshot = self.log.snapshot(workflow.workflow_id)
             if snapshot is None or not workflow.workflow_id.startswith(request.id_prefix):
                 continue
+            if snapshot.HasField("parent") and not request.include_bodies:
+                continue
             if not request.states or snapshot.state in request.states:
                 found.append(
                     pb.RunSummary(
@@ -246,6 +251,7 @@ class ScriptedExecutor(workflow_service_pb2_grpc.WorkflowServiceServicer):
                         last_seq=workflow.head,
                         started_ms=snapshot.started_ms,
                         total_nodes=len(snapshot.nodes),
+                        parent_workflow_id=snapshot.parent.workflow_id,
                     )
                 )
         return pb.ListWorkflowsResponse(workflows=found[: request.page_size or 50])
@@ -274,20 +280,43 @@ class ScriptedExecutor(workflow_service_pb2_grpc.WorkflowServiceServicer):
         change = ev.RunStateChange(state=ev.RUN_STATE_STOPPING, by=request.by, mode="graceful", reason=request.reason)
         return pb.StopWorkflowResponse(result=await self._carry_out("StopWorkflow", request, change, context))
 
-    async def RetryWorkflow(self, request: Any, context: Context) -> pb.RetryWorkflowResponse:  # noqa: N802
-        await _unimplemented(context)
+    async def RetryWorkflow(  # noqa: N802
+        self, request: pb.RetryWorkflowRequest, context: Context
+    ) -> pb.RetryWorkflowResponse:
+        change = ev.RunStateChange(state=ev.RUN_STATE_RUNNING, by=request.by, mode="retry", reason=request.reason)
+        return pb.RetryWorkflowResponse(result=await self._carry_out("RetryWorkflow", request, change, context))
 
-    async def CompleteNode(self, request: Any, context: Context) -> pb.CompleteNodeResponse:  # noqa: N802
-        await _unimplemented(context)
+    async def RerunWorkflow(  # noqa: N802
+        self, request: pb.RerunWorkflowRequest, context: Context
+    ) -> pb.RerunWorkflowResponse:
+        newest = self.log.snapshot(request.workflow_id) or pb.WorkflowSnapshot(definition_json="{}")
+        start = ev.WorkflowStart(definition_json=newest.definition_json, by=request.by, rerun_of=newest.run_id)
+        return pb.RerunWorkflowResponse(result=await self._carry_out("RerunWorkflow", request, start, context))
 
-    async def RerunWorkflow(self, request: Any, context: Context) -> pb.RerunWorkflowResponse:  # noqa: N802
-        await _unimplemented(context)
+    async def CompleteNode(  # noqa: N802
+        self, request: pb.CompleteNodeRequest, context: Context
+    ) -> pb.CompleteNodeResponse:
+        done = ev.NodeTransition(
+            node_id=request.node_id or request.event,
+            status=ev.NODE_STATUS_SUCCESS,
+            attempt=1,
+            data_json=request.data_json,
+            reason="completed",
+            by=request.by,
+        )
+        return pb.CompleteNodeResponse(result=await self._carry_out("CompleteNode", request, done, context))
 
     async def ReadArtifact(  # noqa: N802
-        self, request: Any, context: Context
+        self, request: pb.ReadArtifactRequest, context: Context
     ) -> AsyncIterator[pb.ReadArtifactResponse]:
-        await _unimplemented(context)
-        yield pb.ReadArtifactResponse()
+        self.calls["ReadArtifact"] += 1
+        if (status := self.refusals.pop("ReadArtifact", None)) is not None:
+            await _abort(context, status)
+        for piece in self.artifacts[request.uri]:
+            if piece is None:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the stream was cut")
+            self.pieces += 1
+            yield pb.ReadArtifactResponse(data=piece)
 
     async def ListRuns(self, request: Any, context: Context) -> pb.ListRunsResponse:  # noqa: N802
         await _unimplemented(context)
@@ -299,7 +328,11 @@ class ScriptedExecutor(workflow_service_pb2_grpc.WorkflowServiceServicer):
         await _unimplemented(context)
 
     async def _carry_out(
-        self, method: str, request: Any, payload: ev.WorkflowStart | ev.RunStateChange, context: Context
+        self,
+        method: str,
+        request: Any,
+        payload: ev.WorkflowStart | ev.RunStateChange | ev.NodeTransition,
+        context: Context,
     ) -> pb.CommandResult:
         self.calls[method] += 1
         self.commands.append(request)

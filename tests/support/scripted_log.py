@@ -114,7 +114,10 @@ def fold(workflow: Workflow, epoch: str) -> pb.WorkflowSnapshot:
         kind = event.WhichOneof("payload")
         if kind == "workflow_start":
             start = event.workflow_start
-            snapshot.definition_json, snapshot.by = start.definition_json, start.by
+            snapshot.definition_json, snapshot.by, snapshot.rerun_of = start.definition_json, start.by, start.rerun_of
+            snapshot.ClearField("parent")
+            if start.HasField("parent"):
+                snapshot.parent.CopyFrom(start.parent)
             snapshot.run_id, snapshot.started_ms = event.run_id, event.timestamp_ms
             snapshot.state = ev.RUN_STATE_RUNNING
             snapshot.ClearField("logs")

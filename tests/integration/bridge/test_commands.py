@@ -69,6 +69,57 @@ async def test_pause_resume_and_stop_carry_their_options() -> None:
         assert start.command_id != stop.command_id
 
 
+async def test_retry_and_rerun_begin_again_on_behalf_of_who_asked() -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        client, watcher = await bridge.connect(), await bridge.connect("plain")
+        await client.send("workflow.start", "wf", DEFINITION)
+        first = (await client.of_type("command.accepted"))["payload"]["runId"]
+        await client.send("workflow.retry", "wf", {"reason": "mended"})
+        await client.of_type("command.accepted")
+        resumed = (await watcher.of_type("workflow.resume"))["payload"]
+        assert (resumed["mode"], resumed["reason"], resumed["by"]) == ("retry", "mended", "anonymous")
+        await client.send("workflow.rerun", "wf", {"fromNodeId": "a"}, id="again")
+        accepted = (await client.of_type("command.accepted"))["payload"]
+        assert (accepted["commandId"], accepted["seq"], accepted["state"]) == ("again", 3, "running")
+        assert accepted["runId"] != first
+        started = await watcher.of_type("workflow.start")
+        assert (started["seq"], started["payload"]["rerunOf"]) == (3, first)
+        rerun = executor.commands[-1]
+        assert (rerun.from_node_id, rerun.command_id, rerun.by) == ("a", "again", "anonymous")
+
+
+async def test_a_node_that_waits_is_completed_once_however_often_it_is_asked_for() -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        executor.append("wf", events.start("ask"), events.waiting("ask", "really?"))
+        client, watcher = await bridge.connect(), await bridge.connect("plain")
+        await client.subscribe("wf")
+        waiting = (await watcher.of_type("node.pending"))["payload"]
+        assert (waiting["reason"], waiting["data"], waiting["until"]) == ("approval", {"message": "really?"}, 2000)
+        for _ in range(2):
+            await client.send("node.complete", "wf", {"nodeId": "ask", "data": {"approved": True}}, id="yes")
+            accepted = (await client.of_type("command.accepted"))["payload"]
+            assert (accepted["commandId"], accepted["seq"]) == ("yes", 3)
+        done = (await watcher.of_type("node.success"))["payload"]
+        assert (done["reason"], done["by"], done["data"]) == ("completed", "anonymous", {"approved": True})
+        await client.send("node.complete", "wf", {"event": "paid"})
+        await client.of_type("command.accepted")
+        assert [(each.node_id, each.event, each.data_json) for each in executor.commands] == [
+            ("ask", "", '{"approved":true}'),
+            ("ask", "", '{"approved":true}'),
+            ("", "paid", ""),
+        ]
+        assert executor.log.workflows["wf"].head == 4
+
+
+async def test_a_node_that_does_not_wait_can_not_be_completed() -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        client = await bridge.connect()
+        executor.refuse("CompleteNode", code_pb2.FAILED_PRECONDITION, "not_waiting", "node a does not wait")
+        await client.send("node.complete", "wf", {"nodeId": "a"})
+        rejected = (await client.of_type("command.rejected"))["payload"]
+        assert (rejected["code"], rejected["message"]) == ("not_waiting", "node a does not wait")
+
+
 async def test_the_executors_faults_are_told_with_their_paths() -> None:
     async with running_executor() as executor, running_bridge(executor) as bridge:
         faults = [("nodes[0].type", "unknown_node_type", "there is no type x"), ("edges[1]", "cycle", "a to b to a")]

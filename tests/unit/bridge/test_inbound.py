@@ -14,11 +14,14 @@ from weftline_bridge.errors import BadMessageError
 from weftline_bridge.frames import Dialect
 from weftline_bridge.protocol import names
 from weftline_bridge.protocol.inbound import (
+    Complete,
     CursorRequest,
     Echo,
     Pause,
     Request,
+    Rerun,
     Resume,
+    Retry,
     Start,
     Stop,
     Subscribe,
@@ -45,6 +48,16 @@ def parse(kind: str, payload: Any = None, dialect: Dialect = Dialect.V1, **field
         (names.WORKFLOW_STOP, {}, Stop("m", "wf", "graceful", None, "")),
         (names.WORKFLOW_STOP, {"mode": "terminate", "grace": 0}, Stop("m", "wf", "terminate", 0, "")),
         (names.WORKFLOW_STOP, {"grace": 3.0, "unknown": 1}, Stop("m", "wf", "graceful", 3, "")),
+        (names.WORKFLOW_RETRY, None, Retry("m", "wf", "")),
+        (names.WORKFLOW_RETRY, {"reason": "mended"}, Retry("m", "wf", "mended")),
+        (names.WORKFLOW_RERUN, {"fromNodeId": "n"}, Rerun("m", "wf", "n")),
+        (names.NODE_COMPLETE, {"nodeId": "n"}, Complete("m", "wf", "n", "", "")),
+        (names.NODE_COMPLETE, {"nodeId": "n", "data": False}, Complete("m", "wf", "n", "", "false")),
+        (
+            names.NODE_COMPLETE,
+            {"event": "e", "nodeId": None, "data": {"a": 1}},
+            Complete("m", "wf", "", "e", '{"a": 1}'),
+        ),
         (names.WORKFLOW_SUBSCRIBE, None, Subscribe("m", "wf", None, True, 1)),
         (names.WORKFLOW_SUBSCRIBE, {"logs": "error", "telemetry": False}, Subscribe("m", "wf", None, False, 4)),
         (
@@ -88,6 +101,39 @@ def test_every_fault_of_a_message_is_told_at_once() -> None:
     assert raised.value.command_id == "m"
 
 
+@pytest.mark.parametrize(
+    ("kind", "payload", "path", "got"),
+    [
+        (names.WORKFLOW_RERUN, {}, "payload.fromNodeId", "nothing"),
+        (names.WORKFLOW_RERUN, {"fromNodeId": ""}, "payload.fromNodeId", "a string of 0 characters"),
+        (names.WORKFLOW_RETRY, {"reason": 1}, "payload.reason", "number 1"),
+        (names.NODE_COMPLETE, {}, "payload.nodeId", "nothing"),
+        (names.NODE_COMPLETE, {"nodeId": "n", "event": "e"}, "payload.event", "both"),
+        (names.NODE_COMPLETE, {"event": "e" * 257}, "payload.event", "a string of 257 characters"),
+        (names.NODE_COMPLETE, {"nodeId": "n", "data": "x" * 32_767}, "payload.data", "32769 bytes"),
+    ],
+)
+def test_a_command_that_names_nothing_or_too_much_is_refused(kind: str, payload: Any, path: str, got: str) -> None:
+    with pytest.raises(BadMessageError) as raised:
+        parse(kind, payload)
+    assert [(item.path, item.got) for item in raised.value.misfits] == [(path, got)]
+
+
+def test_the_output_of_a_completed_node_is_kept_as_the_text_that_came() -> None:
+    text = b'{"id":"m","type":"node.complete","workflowId":"wf","payload":{"nodeId":"n","data": [1.0e2, "\\u00e9"] }}'
+    (raw,) = split_frame(text, Dialect.V1)
+    request = parse_message(raw, Dialect.V1)
+    assert isinstance(request, Complete)
+    assert request.data == '[1.0e2, "\\u00e9"]'
+
+
+@pytest.mark.parametrize("kind", sorted(names.V1_IN - names.PLAIN_IN))
+def test_what_the_original_design_does_not_know_is_unknown_in_the_plain_dialect(kind: str) -> None:
+    with pytest.raises(BadMessageError) as raised:
+        parse(kind, {"nodeId": "n"}, Dialect.PLAIN)
+    assert raised.value.code == "unknown_type"
+
+
 def outcome(data: bytes, dialect: Dialect) -> list[Request] | BadMessageError:
     """The requests in a frame, or the named error; any other exception is a fault."""
     try:
@@ -98,7 +144,7 @@ def outcome(data: bytes, dialect: Dialect) -> list[Request] | BadMessageError:
 
 @pytest.mark.parametrize("kind", sorted(names.V1_IN - names.NOT_YET_IN))
 def test_each_type_that_may_come_in_is_understood(kind: str) -> None:
-    assert parse(kind, {"nodes": [], "edges": []}).kind == kind
+    assert parse(kind, {"nodes": [], "edges": [], "nodeId": "n", "fromNodeId": "n"}).kind == kind
 
 
 @pytest.mark.parametrize("kind", sorted(names.NOT_YET_IN))
@@ -115,7 +161,13 @@ VALUES = st.recursive(
 )
 FIELDS = st.dictionaries(st.sampled_from(["id", "type", "timestamp", "workflowId", "payload", "x"]), VALUES)
 PAYLOADS = st.dictionaries(
-    st.sampled_from(["nodes", "edges", "config", "mode", "reason", "grace", "cursor", "logs", "telemetry"]), VALUES
+    st.sampled_from(
+        [
+            *("nodes", "edges", "config", "mode", "reason", "grace", "cursor", "logs", "telemetry"),
+            *("nodeId", "fromNodeId", "event", "data"),
+        ]
+    ),
+    VALUES,
 )
 
 

@@ -102,6 +102,16 @@ class FieldReader:
         self.misfit(name, "a number")
         return None
 
+    def json(self, name: str, *, most: int) -> str:
+        """The JSON text of any value, as it came, of at most `most` bytes; empty when it is left out or wrong."""
+        if not self.has(name):
+            return ""
+        text = bytes(self._fields[name]).strip()
+        if len(text) > most:
+            self.misfit(name, f"JSON of at most {most} bytes", f"{len(text)} bytes")
+            return ""
+        return text.decode()
+
     def shape(self, name: str, kind: str, *, required: bool = False) -> None:
         """Check that the field is an `array` or an `object` without decoding it."""
         expected = f"an {kind}"

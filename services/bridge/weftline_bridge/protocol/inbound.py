@@ -15,6 +15,11 @@ from weftline_bridge.protocol.checks import FieldReader, Fields, describe, json_
 MAX_DEPTH = 64
 MAX_MESSAGES = 64
 MAX_GRACE_MS = 3_600_000
+MAX_NAME = 256
+"""Characters of a node's id, or of an event's name."""
+
+MAX_DATA_BYTES = 32 * 1024
+"""Bytes of JSON that a node may be completed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,38 @@ class Stop(Request):
     mode: str
     grace_ms: int | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry(Request):
+    """Run what failed or was cancelled in the newest run again."""
+
+    kind = names.WORKFLOW_RETRY
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun(Request):
+    """Begin a new run that takes over what the newest one gave, but for a node and what comes after it."""
+
+    kind = names.WORKFLOW_RERUN
+
+    from_node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Complete(Request):
+    """Finish a node that waits, or all that wait for an event: one of the two is empty.
+
+    `data` is the output's JSON text, empty for none.
+    """
+
+    kind = names.NODE_COMPLETE
+
+    node_id: str
+    event: str
+    data: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,26 +205,45 @@ def parse_message(raw: msgspec.Raw, dialect: Dialect, at: str = "") -> Request:
 
 
 def _request(kind: str, payload: FieldReader, command_id: str, workflow_id: str, fields: Fields) -> Request:
-    if kind == names.WORKFLOW_START:
-        payload.shape("nodes", "array", required=True)
-        payload.shape("edges", "array", required=True)
-        payload.shape("config", "object")
-        definition = bytes(fields["payload"]).decode() if "payload" in fields else ""
-        return Start(command_id, workflow_id, definition)
-    if kind == names.WORKFLOW_PAUSE:
-        mode = payload.choice("mode", ("drain", "immediate"), "drain")
-        return Pause(command_id, workflow_id, mode, payload.text("reason"))
-    if kind == names.WORKFLOW_RESUME:
-        return Resume(command_id, workflow_id, payload.text("reason"))
-    if kind == names.WORKFLOW_STOP:
-        mode = payload.choice("mode", ("graceful", "terminate"), "graceful")
-        grace = payload.whole("grace", most=MAX_GRACE_MS)
-        return Stop(command_id, workflow_id, mode, grace, payload.text("reason"))
-    if kind == names.WORKFLOW_SUBSCRIBE:
-        level = payload.choice("logs", names.LOG_LEVELS, "debug")
-        cursor = _cursor(payload, workflow_id)
-        return Subscribe(command_id, workflow_id, cursor, payload.flag("telemetry", True), names.LOG_LEVELS[level])
-    return Unsubscribe(command_id, workflow_id)
+    request: Request
+    match kind:
+        case names.WORKFLOW_START:
+            payload.shape("nodes", "array", required=True)
+            payload.shape("edges", "array", required=True)
+            payload.shape("config", "object")
+            definition = bytes(fields["payload"]).decode() if "payload" in fields else ""
+            request = Start(command_id, workflow_id, definition)
+        case names.WORKFLOW_PAUSE:
+            mode = payload.choice("mode", ("drain", "immediate"), "drain")
+            request = Pause(command_id, workflow_id, mode, payload.text("reason"))
+        case names.WORKFLOW_RESUME:
+            request = Resume(command_id, workflow_id, payload.text("reason"))
+        case names.WORKFLOW_STOP:
+            mode = payload.choice("mode", ("graceful", "terminate"), "graceful")
+            grace = payload.whole("grace", most=MAX_GRACE_MS)
+            request = Stop(command_id, workflow_id, mode, grace, payload.text("reason"))
+        case names.WORKFLOW_RETRY:
+            request = Retry(command_id, workflow_id, payload.text("reason"))
+        case names.WORKFLOW_RERUN:
+            request = Rerun(command_id, workflow_id, payload.text("fromNodeId", required=True, most=MAX_NAME))
+        case names.NODE_COMPLETE:
+            request = _complete(payload, command_id, workflow_id)
+        case names.WORKFLOW_SUBSCRIBE:
+            level = names.LOG_LEVELS[payload.choice("logs", names.LOG_LEVELS, "debug")]
+            cursor = _cursor(payload, workflow_id)
+            request = Subscribe(command_id, workflow_id, cursor, payload.flag("telemetry", True), level)
+        case _:
+            request = Unsubscribe(command_id, workflow_id)
+    return request
+
+
+def _complete(payload: FieldReader, command_id: str, workflow_id: str) -> Complete:
+    by_event = payload.has("event")
+    if by_event and payload.has("nodeId"):
+        payload.misfit("event", "nodeId or event", "both")
+    event = payload.text("event", required=by_event, most=MAX_NAME)
+    node_id = "" if by_event else payload.text("nodeId", required=True, most=MAX_NAME)
+    return Complete(command_id, workflow_id, node_id, event, payload.json("data", most=MAX_DATA_BYTES))
 
 
 def _cursor(payload: FieldReader, workflow_id: str) -> CursorRequest | None:

@@ -30,6 +30,7 @@ WORKFLOW_UNSUBSCRIBE = "workflow.unsubscribe"
 WORKFLOW_SUBSCRIBED = "workflow.subscribed"
 WORKFLOW_SNAPSHOT = "workflow.snapshot"
 WORKFLOW_RETRY = "workflow.retry"
+WORKFLOW_RERUN = "workflow.rerun"
 NODE_COMPLETE = "node.complete"
 COMMAND_ACCEPTED = "command.accepted"
 COMMAND_REJECTED = "command.rejected"
@@ -67,8 +68,10 @@ V1_OUT = PLAIN_OUT | {
     STREAM_GAP,
     DELIVERY_STATE,
 }
-NOT_YET_IN = frozenset({WORKFLOW_RETRY, NODE_COMPLETE, AUTH_REFRESH})
-V1_IN = PLAIN_IN | NOT_YET_IN | {WORKFLOW_SUBSCRIBE, WORKFLOW_UNSUBSCRIBE}
+NOT_YET_IN = frozenset({AUTH_REFRESH})
+V1_IN = (
+    PLAIN_IN | NOT_YET_IN | {WORKFLOW_SUBSCRIBE, WORKFLOW_UNSUBSCRIBE, WORKFLOW_RETRY, WORKFLOW_RERUN, NODE_COMPLETE}
+)
 
 LOG_LEVELS = {"debug": 1, "info": 2, "warn": 3, "error": 4}
 

@@ -37,10 +37,10 @@ class ArtifactPayload(Payload):
 class NodePayload(Payload):
     """A node's transition or progress.
 
-    `data` is the JSON text of the output (a preview of it where there is an `artifact`), of more about an error, of what
-    is waited for, or of what a running node has so far; `duration` is in ms, `retry_at` and `until` are in ms since the
-    Unix epoch: when a failure is tried again, and how long an approval or an event is waited for. `handled` says how the
-    node's policy handled an error, `by` who completed the node.
+    `data` is the JSON text of the output (a preview of it where there is an `artifact`), of more about an error, of
+    what is waited for, or of what a running node has so far; `duration` is in ms. `retry_at` (when a failure is tried
+    again) and `until` (how long an approval or an event is waited for) are in ms since the Unix epoch. `handled` says
+    how the node's policy handled an error, `by` who completed the node.
     """
 
     node_id: str

@@ -18,24 +18,19 @@ from weftline_bridge.errors import (
     UnknownWorkflowError,
 )
 from weftline_bridge.metrics import Metrics
-from weftline_bridge.protocol.inbound import Pause, Request, Resume, Start, Stop
+from weftline_bridge.protocol.inbound import Request
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import SummaryPayload, WorkflowsPayload
 from weftline_bridge.protocol.state import WorkflowState
 from weftline_bridge.upstream.channels import ChannelPool
+from weftline_bridge.upstream.commands import command_call
 from weftline_bridge.upstream.failures import to_refusal
 from weftline_bridge.upstream.items import WatchItem, WatchStart
 from weftline_bridge.upstream.states import translate_state
 from weftline_bridge.upstream.translate import RUN_STATES
 from weftline_bridge.upstream.watching import EventStreams
 
-_PAUSE_MODES = {"drain": pb.PAUSE_MODE_DRAIN, "immediate": pb.PAUSE_MODE_IMMEDIATE}
-_STOP_MODES = {"graceful": pb.STOP_MODE_GRACEFUL, "terminate": pb.STOP_MODE_TERMINATE}
-
 _Response = TypeVar("_Response")
-_CommandResponse = (
-    pb.StartWorkflowResponse | pb.PauseWorkflowResponse | pb.ResumeWorkflowResponse | pb.StopWorkflowResponse
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +64,7 @@ class ExecutorClient:
 
         Raises CommandRefusedError, or its subclass ExecutorUnavailableError.
         """
-        response = await self._answered(self._command_call(request, by))
+        response = await self._answered(command_call(self._pool.stub(), request, by, self._timeout))
         result = response.result
         attached = response.attached if isinstance(response, pb.StartWorkflowResponse) else False
         return Accepted(result.run_id, RUN_STATES.get(result.state, ""), result.seq, attached)
@@ -108,29 +103,6 @@ class ExecutorClient:
         )
         response = await self._answered(self._pool.stub().ListWorkflows(request, timeout=self._timeout))
         return WorkflowsPayload([_summary(item) for item in response.workflows], response.next_page_token)
-
-    def _command_call(self, request: Request, by: str) -> Awaitable[_CommandResponse]:
-        stub = self._pool.stub()
-        about = {"workflow_id": request.workflow_id, "command_id": request.id, "by": by}
-        call: Awaitable[_CommandResponse]
-        match request:
-            case Start():
-                start = pb.StartWorkflowRequest(definition_json=request.definition, **about)
-                call = stub.StartWorkflow(start, timeout=self._timeout)
-            case Pause():
-                pause = pb.PauseWorkflowRequest(mode=_PAUSE_MODES[request.mode], reason=request.reason, **about)
-                call = stub.PauseWorkflow(pause, timeout=self._timeout)
-            case Resume():
-                resume = pb.ResumeWorkflowRequest(reason=request.reason, **about)
-                call = stub.ResumeWorkflow(resume, timeout=self._timeout)
-            case Stop():
-                stop = pb.StopWorkflowRequest(
-                    mode=_STOP_MODES[request.mode], grace_ms=request.grace_ms, reason=request.reason, **about
-                )
-                call = stub.StopWorkflow(stop, timeout=self._timeout)
-            case _:
-                raise TypeError(f"{type(request).__name__} is no command")
-        return call
 
     async def _answered(self, call: Awaitable[_Response]) -> _Response:
         try:
