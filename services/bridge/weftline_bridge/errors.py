@@ -85,6 +85,15 @@ class UnknownWorkflowError(BridgeError):
         self.workflow_id = workflow_id
 
 
+class UnknownArtifactError(BridgeError):
+    """The executor has no artifact of this name; `code` is its name for that."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
 class WatchLostError(BridgeError):
     """A stream of events broke or fell silent; it has to be opened again."""
 

@@ -69,6 +69,20 @@ async def test_workflows_are_listed_by_state_and_prefix() -> None:
         assert (await get(bridge, "/api/workflows"))[0] == 503
 
 
+async def test_workflows_that_are_bodies_of_nodes_are_listed_when_asked_for() -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        executor.append("outer", events.start("each"))
+        executor.append("outer.each", events.body("outer", "x"))
+        found = {}
+        for query in ("", "?bodies=0", "?bodies=1"):
+            async with bridge.http.get(bridge.url + "/api/workflows" + query) as response:
+                listed = (await response.json())["workflows"]
+            found[query] = [(each["workflowId"], each.get("parentWorkflowId")) for each in listed]
+        assert found[""] == found["?bodies=0"] == [("outer", None)]
+        assert found["?bodies=1"] == [("outer", None), ("outer.each", "outer")]
+        assert (await get(bridge, "/api/workflows?bodies=yes"))[0] == 400
+
+
 async def test_the_metrics_parse_and_count_what_happened() -> None:
     async with running_executor() as executor, running_bridge(executor) as bridge:
         client, plain = await bridge.connect(), await bridge.connect("plain")

@@ -13,6 +13,7 @@ from uuid import uuid4
 from aiohttp import web
 
 from weftline_bridge import __version__
+from weftline_bridge.app.artifacts import Artifacts
 from weftline_bridge.app.web import Pages, metrics_application
 from weftline_bridge.errors import ConfigurationError, ListenError
 from weftline_bridge.history import RingLimits
@@ -61,6 +62,7 @@ class Bridge:
             patience=settings.heartbeat_timeout,
             status_interval=settings.status_interval,
         )
+        self.artifacts = Artifacts(self.client, stall_seconds=settings.stall_seconds)
         self._endpoint = Endpoint(
             settings,
             hub=self.hub,
@@ -82,6 +84,7 @@ class Bridge:
                 registry=self.registry,
                 hub=self.hub,
                 client=self.client,
+                artifacts=self.artifacts,
                 version=__version__,
                 metrics_at="{}:{}".format(*self.metrics_address),
             )

@@ -8,6 +8,8 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from weftline_bridge.app.answers import json_answer, problem
+from weftline_bridge.app.artifacts import Artifacts
 from weftline_bridge.errors import CommandRefusedError, ExecutorUnavailableError
 from weftline_bridge.hub import Hub
 from weftline_bridge.metrics import Metrics
@@ -56,12 +58,21 @@ class Pages:
     """The handlers; every answer but the page is JSON or plain text."""
 
     def __init__(
-        self, *, endpoint: Endpoint, registry: Registry, hub: Hub, client: ExecutorClient, version: str, metrics_at: str
+        self,
+        *,
+        endpoint: Endpoint,
+        registry: Registry,
+        hub: Hub,
+        client: ExecutorClient,
+        artifacts: Artifacts,
+        version: str,
+        metrics_at: str,
     ) -> None:
         self._endpoint = endpoint
         self._registry = registry
         self._hub = hub
         self._client = client
+        self._artifacts = artifacts
         self._page = _PAGE.format(version=escape(version), metrics=escape(metrics_at))
 
     def application(self) -> web.Application:
@@ -72,6 +83,7 @@ class Pages:
         application.router.add_get("/readyz", self.readyz)
         application.router.add_get("/api/connections", self.connections)
         application.router.add_get("/api/workflows", self.workflows)
+        application.router.add_get("/api/artifacts/{uri:.+}", self._artifacts.serve, allow_head=False)
         return application
 
     async def root(self, request: web.Request) -> web.StreamResponse:
@@ -98,28 +110,32 @@ class Pages:
         """The open connections."""
         del request
         views = [self._view(session) for session in self._registry]
-        return _json({"connections": views})
+        return json_answer({"connections": views})
 
     async def workflows(self, request: web.Request) -> web.Response:
-        """A page of workflows: `pageSize`, `pageToken`, `state` (any number of them) and `idPrefix` in the query."""
+        """A page of workflows, by `pageSize`, `pageToken`, `state` (any number of them), `idPrefix` and `bodies`."""
         query = request.query
         size = query.get("pageSize", "50")
         if not size.isascii() or not size.isdigit() or not 1 <= int(size) <= _MAX_PAGE:
-            return _problem(400, "bad_query", f"pageSize: expected 1 to {_MAX_PAGE}, got {size!r}")
+            return problem(400, "bad_query", f"pageSize: expected 1 to {_MAX_PAGE}, got {size!r}")
+        bodies = query.get("bodies", "0")
+        if bodies not in ("0", "1"):
+            return problem(400, "bad_query", f"bodies: expected 0 or 1, got {bodies!r}")
         try:
             page = await self._client.workflows(
                 page_size=int(size),
                 page_token=query.get("pageToken", ""),
                 states=query.getall("state", []),
                 id_prefix=query.get("idPrefix", ""),
+                bodies=bodies == "1",
             )
         except ValueError as error:
-            return _problem(400, "bad_query", str(error))
+            return problem(400, "bad_query", str(error))
         except ExecutorUnavailableError as error:
-            return _problem(503, error.code, error.message)
+            return problem(503, error.code, error.message)
         except CommandRefusedError as error:
-            return _problem(502, error.code, error.message)
-        return _json(page)
+            return problem(502, error.code, error.message)
+        return json_answer(page)
 
     def _view(self, session: Session) -> ConnectionView:
         return ConnectionView(
@@ -148,11 +164,3 @@ def metrics_application(metrics: Metrics) -> web.Application:
     application = web.Application()
     application.router.add_get("/metrics", scrape)
     return application
-
-
-def _json(value: object, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
-
-
-def _problem(status: int, code: str, message: str) -> web.Response:
-    return _json({"code": code, "message": message}, status)

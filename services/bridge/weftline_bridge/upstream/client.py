@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,6 +16,7 @@ from weftline_bridge.errors import (
     CommandRefusedError,
     ExecutorUnavailableError,
     TranslationError,
+    UnknownArtifactError,
     UnknownWorkflowError,
 )
 from weftline_bridge.metrics import Metrics
@@ -29,6 +31,8 @@ from weftline_bridge.upstream.items import WatchItem, WatchStart
 from weftline_bridge.upstream.states import translate_state
 from weftline_bridge.upstream.translate import RUN_STATES
 from weftline_bridge.upstream.watching import EventStreams
+
+_NO_SUCH_NAME = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
 
 _Response = TypeVar("_Response")
 
@@ -85,10 +89,33 @@ class ExecutorClient:
         except TranslationError as error:
             raise CommandRefusedError("bad_state", str(error)) from error
 
+    async def artifact(self, uri: str) -> AsyncGenerator[bytes, None]:
+        """Yield an artifact in pieces, the next one when it is asked for; each has the deadline of a call.
+
+        Raises UnknownArtifactError, ExecutorUnavailableError or another CommandRefusedError.
+        """
+        call = self._pool.stub().ReadArtifact(pb.ReadArtifactRequest(uri=uri))
+        try:
+            while True:
+                async with asyncio.timeout(self._timeout):
+                    response = await call.read()
+                if not isinstance(response, pb.ReadArtifactResponse):
+                    return
+                yield response.data
+        except TimeoutError:
+            raise ExecutorUnavailableError(f"the executor sent nothing for {self._timeout:g} s") from None
+        except aio.AioRpcError as error:
+            refusal = to_refusal(error)
+            if error.code() in _NO_SUCH_NAME:
+                raise UnknownArtifactError(refusal.code, refusal.message) from None
+            raise refusal from None
+        finally:
+            call.cancel()
+
     async def workflows(
-        self, *, page_size: int, page_token: str, states: Sequence[str], id_prefix: str
+        self, *, page_size: int, page_token: str, states: Sequence[str], id_prefix: str, bodies: bool
     ) -> WorkflowsPayload:
-        """A page of workflows, the one with the newest run first.
+        """A page of workflows, the one with the newest run first; with `bodies` also those that nodes run.
 
         Raises ValueError for a state that does not exist, and CommandRefusedError.
         """
@@ -99,6 +126,7 @@ class ExecutorClient:
             page_size=page_size,
             page_token=page_token,
             id_prefix=id_prefix,
+            include_bodies=bodies,
             states=[events_pb2.RunState.Value(f"RUN_STATE_{state.upper()}") for state in states],
         )
         response = await self._answered(self._pool.stub().ListWorkflows(request, timeout=self._timeout))
@@ -123,4 +151,5 @@ def _summary(item: pb.RunSummary) -> SummaryPayload:
         item.started_ms,
         item.total_nodes,
         item.ended_ms if item.HasField("ended_ms") else None,
+        item.parent_workflow_id,
     )
