@@ -14,8 +14,9 @@ compile() {
 # The others are bound to the versions of the first, so what the tests ran with is what an image installs.
 compile dev --all-extras --group dev "$@"
 bound=(--constraint requirements/dev.txt)
-compile runtime --all-extras --group build "${bound[@]}"
-compile executor --extra executor "${bound[@]}"
+# `make run` has no use for object storage, an image may.
+compile runtime --extra executor --extra bridge --extra cli --group build "${bound[@]}"
+compile executor --extra executor --extra s3 "${bound[@]}"
 compile bridge --extra bridge "${bound[@]}"
 
 "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \

@@ -15,6 +15,8 @@ from tests.repository.layout import ROOT, project
 
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PYTHONS = ("3.11", "3.14")
+EXTRAS = {"executor": ["executor", "s3"], "bridge": ["bridge"], "runtime": ["executor", "bridge", "cli"]}
+"""The extras that a lock is compiled from, where these are not all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def asked_for(lock: str) -> list[Requirement]:
     if lock == "build":
         return group("build")
     tables: dict[str, Any] = project()["project"]
-    extras = {"executor": ["executor"], "bridge": ["bridge"]}.get(lock, list(tables["optional-dependencies"]))
+    extras = EXTRAS.get(lock, list(tables["optional-dependencies"]))
     texts = [*tables["dependencies"], *(text for extra in extras for text in tables["optional-dependencies"][extra])]
     return [Requirement(text) for text in texts] + {"runtime": group("build"), "dev": group("dev")}.get(lock, [])
 

@@ -192,6 +192,62 @@ class StaleWriter(BatchRefused):
         self.expected = expected
 
 
+class ArtifactError(ExecutorError):
+    """Base of what goes wrong with artifacts."""
+
+    code = "artifact_error"
+
+
+class ArtifactNameInvalid(ArtifactError):
+    """What was given is not the uri of an artifact."""
+
+    code = "artifact_name_invalid"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name[:200]!r} is not the uri of an artifact, which an event or a node gives")
+        self.name = name
+
+
+class ArtifactNotFound(ArtifactError):
+    """There is no artifact of this name, or not any more: artifacts go with their run."""
+
+    code = "artifact_not_found"
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(f"there is no artifact {uri!r}; it may have been deleted with its run")
+        self.uri = uri
+
+
+class ArtifactDamaged(ArtifactError):
+    """An artifact is no longer what was stored."""
+
+    code = "artifact_damaged"
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(f"the artifact {uri!r} is damaged: it is not what was stored")
+        self.uri = uri
+
+
+class ArtifactsUnavailable(ArtifactError):
+    """Artifacts can't be written or read now, for example because the disk is full or the bucket can't be reached."""
+
+    code = "artifacts_unavailable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"artifacts can't be kept or read: {reason}")
+        self.reason = reason
+
+
+class ArtifactsUnusable(ArtifactError):
+    """The place for artifacts can't be used."""
+
+    code = "artifacts_unusable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the place for artifacts can't be used: {reason} (WEFTLINE_EXECUTOR_ARTIFACTS_URL)")
+        self.reason = reason
+
+
 class IllegalTransition(ExecutorError):
     """An event does not fit the state it is applied to: the log or the engine is at fault."""
 
