@@ -15,6 +15,7 @@ from grpc.aio import ServicerContext
 from weftline.v1 import workflow_service_pb2 as pb
 from weftline.v1.workflow_service_pb2_grpc import WorkflowServiceServicer
 from weftline_executor.api import requests
+from weftline_executor.api.plans import forecast, planned_nodes
 from weftline_executor.api.snapshots import Snapshots
 from weftline_executor.api.status import abort
 from weftline_executor.api.translate import RUN_STATES, RUN_STATES_BACK, run_summary
@@ -178,7 +179,8 @@ class WorkflowService(WorkflowServiceServicer):
     ) -> pb.GetWorkflowResponse:
         """See the contract."""
         requests.check_id("workflow_id", request.workflow_id)
-        return pb.GetWorkflowResponse(snapshot=await self._snapshots.of(request.workflow_id))
+        snapshot, path = await self._snapshots.with_path(request.workflow_id)
+        return pb.GetWorkflowResponse(snapshot=snapshot, critical_path=planned_nodes(path))
 
     @_answering
     async def ListWorkflows(
@@ -223,7 +225,8 @@ class WorkflowService(WorkflowServiceServicer):
                     for fault in error.faults
                 ]
             )
-        return pb.ValidateWorkflowResponse(total_nodes=len(graph), total_edges=len(graph.edges))
+        plan = forecast(await self._engine.planner.plan(graph)) if request.simulate else None
+        return pb.ValidateWorkflowResponse(total_nodes=len(graph), total_edges=len(graph.edges), forecast=plan)
 
     @_answering
     async def ListNodeTypes(

@@ -80,10 +80,6 @@ class Attempts:
         """What a node runs."""
         return self._prepared[node]
 
-    def expected_ms(self, node: int) -> float | None:
-        """How long the configuration of a node says that it takes."""
-        return self._prepared[node].type.expected_ms(self._run.graph.nodes[node].data)
-
     def pend(self, node: int, number: int, reason: PendingReason, due: int = 0) -> None:
         """Writes that a node will be tried with this attempt number, and why not now."""
         self._numbers[node] = number

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from weftline_executor.graph import Graph
+from weftline_executor.graph.critical import longest_path
 from weftline_executor.graph.forecast import lower_bound, simulate, tails
 
 KEPT_DURATIONS = 20
@@ -47,6 +48,13 @@ class DurationHistory:
         return max(1.0, median(durations)) if durations else None
 
 
+def filled(expected: Sequence[float | None]) -> list[float]:
+    """A duration for each node: what is known, at least 1 ms; elsewhere the average of that, or 1 ms without any."""
+    known = [duration for duration in expected if duration is not None]
+    average = sum(known) / len(known) if known else 1.0
+    return [max(1.0, average if duration is None else duration) for duration in expected]
+
+
 class RunEstimate:
     """How far a run is and how long the rest takes.
 
@@ -55,11 +63,9 @@ class RunEstimate:
     """
 
     def __init__(self, graph: Graph, expected: Sequence[float | None], slots: int) -> None:
-        known = [duration for duration in expected if duration is not None]
-        average = sum(known) / len(known) if known else 1.0
         self._graph = graph
-        self._durations = [average if duration is None else max(1.0, duration) for duration in expected]
-        self._has_basis = 2 * len(known) >= len(expected)
+        self._durations = filled(expected)
+        self.has_basis = 2 * sum(duration is not None for duration in expected) >= len(expected)
         self._tail = tails(graph, self._durations)
         self._slots = slots
         self._total = sum(self._durations) or 1.0
@@ -100,7 +106,7 @@ class RunEstimate:
 
         `running` gives how long each running node has run, `waiting` are ready nodes that have not started.
         """
-        if not self._has_basis:
+        if not self.has_basis:
             return None
         left = {node: self._left(node, elapsed) for node, elapsed in running.items()}
         if len(self._graph) <= MAX_SIMULATED:
@@ -111,6 +117,27 @@ class RunEstimate:
         work = self._total - self._done - sum(self._durations[node] - rest for node, rest in left.items())
         bound = lower_bound(self._durations, self._tail, work=work, running=left, waiting=waiting, slots=self._slots)
         return _whole(bound)
+
+    def path_ahead(self, running: Mapping[int, int], later: Mapping[int, float]) -> list[tuple[int, float, float]]:
+        """The longest path through what has not finished: its nodes with when each starts and ends, in ms from now.
+
+        `running` gives how long each running node has run, `later` in how many ms a node that waits for a time starts.
+        The limits on nodes at once are left out. Takes time proportional to the graph.
+        """
+        heads = {node: self._left(node, elapsed) for node, elapsed in running.items()}
+        sources, incoming, finished = self._graph.sources, self._graph.incoming, self._finished
+        for node, done in enumerate(finished):
+            if not done and node not in heads and all(finished[sources[edge]] for edge in incoming[node]):
+                heads[node] = later.get(node, 0.0) + self._durations[node]
+        if not heads:
+            return []
+        first = max(heads, key=lambda node: heads[node] + self._tail[node] - self._durations[node])
+        at = heads[first]
+        path = [(first, -float(running[first]) if first in running else later.get(first, 0.0), at)]
+        for node in longest_path(self._graph, self._tail, first)[1:]:
+            path.append((node, at, at + self._durations[node]))
+            at += self._durations[node]
+        return path
 
     def _left(self, node: int, elapsed: int) -> float:
         share, at = self._shares.get(node, (0.0, 0))

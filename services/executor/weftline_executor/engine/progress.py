@@ -9,6 +9,8 @@ from msgspec import Raw
 
 from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.estimate import RunEstimate
+from weftline_executor.engine.expected import expected_durations
+from weftline_executor.engine.planning import PlannedNode, path_of_active
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.graph import Graph
 from weftline_executor.model.events import NO_JSON, NodeProgressed, RunProgressed, Telemetry
@@ -24,36 +26,20 @@ Working = Callable[[], tuple[Mapping[int, int], Sequence[int]]]
 
 
 class ProgressReport:
-    """The telemetry of one run: at most ten messages a second about the run as a whole.
+    """The telemetry of one run: at most ten messages a second about the run as a whole."""
 
-    `declared` gives, by kind of node, how long its configuration says that it takes, in ms.
-    """
-
-    def __init__(
-        self,
-        graph: Graph,
-        projection: RunProjection,
-        runtime: Runtime,
-        declared: Mapping[tuple[str, bytes], float | None],
-        working: Working,
-    ) -> None:
+    def __init__(self, graph: Graph, projection: RunProjection, runtime: Runtime, working: Working) -> None:
         self._graph = graph
         self._projection = projection
         self._runtime = runtime
         self._working = working
-        slots = graph.config.concurrency or runtime.slots.limit
-        self._estimate = RunEstimate(graph, self._expected(declared), slots)
+        expected = expected_durations(graph, runtime.catalog, runtime.history)
+        self._estimate = RunEstimate(graph, expected, runtime.slots.most_of(graph.config.concurrency))
         self._timer: asyncio.TimerHandle | None = None
         for index, node in enumerate(graph.nodes):
             state = projection.nodes.get(node.id)
             if state is not None and state.status in _FINISHED:
                 self._estimate.finish(index)
-
-    def _expected(self, declared: Mapping[tuple[str, bytes], float | None]) -> list[float | None]:
-        """By node: the median of its kind, else what its configuration says, else the median of its type."""
-        history = self._runtime.history
-        known = {kind: history.of_kind(kind) or said or history.of_type(kind[0]) for kind, said in declared.items()}
-        return [known[node.kind] for node in self._graph.nodes]
 
     def state_changed(self) -> None:
         """The run entered another state."""
@@ -113,6 +99,11 @@ class ProgressReport:
         if self._projection.state is not RunState.RUNNING:
             return None
         return self._estimate.remaining(*self._working())
+
+    def critical_path(self) -> list[PlannedNode]:
+        """The nodes that decide how long the run takes, as far as is known now."""
+        running, _ = self._working()
+        return path_of_active(self._graph, self._projection, self._estimate, running, self._runtime.now())
 
     def close(self) -> None:
         """The run ended: tells its final counters, and nothing after."""

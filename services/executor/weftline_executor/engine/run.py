@@ -83,9 +83,7 @@ class Run:
         self._pause = ("drain", projection.reason)
         self._advance_scheduled = False
         self._closed = False
-        kinds = {node.kind: index for index, node in enumerate(graph.nodes)}
-        declared = {kind: self.attempts.expected_ms(index) for kind, index in kinds.items()}
-        self.progress = ProgressReport(graph, projection, runtime, declared, self._working)
+        self.progress = ProgressReport(graph, projection, runtime, self._working)
 
     @property
     def halted(self) -> bool:

@@ -27,6 +27,10 @@ class Slots:
         """How many runs wait for a slot."""
         return len(self._waiting)
 
+    def most_of(self, concurrency: int) -> int:
+        """How many nodes of a run can run at once at most; its `concurrency` 0 means no limit of its own."""
+        return min(concurrency or self.limit, self.limit)
+
     def acquire(self, wake: Wake) -> bool:
         """Takes a slot; with none free for the caller, who is known by `wake`, notes it and gives False."""
         if wake in self._kept:

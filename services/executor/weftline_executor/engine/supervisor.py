@@ -18,6 +18,7 @@ from weftline_executor.engine.launch import Catalog
 from weftline_executor.engine.launcher import Launcher
 from weftline_executor.engine.nodeloop import NodeLoops
 from weftline_executor.engine.outcome import Failure
+from weftline_executor.engine.planner import Planner
 from weftline_executor.engine.run import Run
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.slots import Slots
@@ -70,8 +71,9 @@ class EngineConfig:
 class Engine:
     """Runs workflows over a store. Use: `await start()`, `commands`, `await close()`; `listener` is told everything.
 
-    `runs` are the active ones by workflow. `failed` is set when a part that nothing works without has died: only a new
-    process helps then, which goes on from the log. `now` gives milliseconds since the Unix epoch.
+    `runs` are the active ones by workflow, `planner` says when nodes run. `failed` is set when a part that nothing
+    works without has died: only a new process helps then, which goes on from the log. `now` gives milliseconds since
+    the Unix epoch.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Engine:
         self.commands = Commands(self, store, self._runtime, config.max_runs)
         self.failed = asyncio.Event()
         self._archive = Archive(store)
+        self.planner = Planner(self._runtime, self.compile)
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
         metrics.runs_active.set_function(lambda: len(self.runs))

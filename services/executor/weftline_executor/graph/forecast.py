@@ -11,10 +11,14 @@ from weftline_executor.graph.topology import Graph
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is expected: `duration` to the end, and how many nodes run at once at the `peak`."""
+    """What is expected: `duration` to the end, how many nodes run at once at the `peak`, and when each node `starts`.
+
+    Those that had finished or started before start at 0.
+    """
 
     duration: float
     peak: int
+    starts: Sequence[float]
 
 
 def tails(graph: Graph, durations: Sequence[float]) -> list[float]:
@@ -50,9 +54,11 @@ def simulate(
     ends = [(left, node) for node, left in running.items()]
     heapq.heapify(ends)
     clock, peak = 0.0, len(ends)
+    starts = [0.0] * len(graph)
     while ready or ends:
         while ready and len(ends) < slots:
             node = heapq.heappop(ready)[1]
+            starts[node] = clock
             heapq.heappush(ends, (clock + durations[node], node))
         peak = max(peak, len(ends))
         clock, node = heapq.heappop(ends)
@@ -61,7 +67,7 @@ def simulate(
             missing[target] -= 1
             if not missing[target] and not finished[target] and target not in running:
                 heapq.heappush(ready, (-tail[target], target))
-    return Forecast(clock, peak)
+    return Forecast(clock, peak, starts)
 
 
 def lower_bound(
