@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from tests.support.executor_engine import registry
 from weftline_executor.engine.estimate import DurationHistory, RunEstimate, filled
 from weftline_executor.engine.expected import expected_durations
 from weftline_executor.engine.planning import MAX_TIMELINE, PlannedNode, path_of_active, path_of_ended, plan
@@ -15,6 +14,7 @@ from weftline_executor.graph import Graph
 from weftline_executor.graph.definition import EdgeDef, NodeDef, RunConfig
 from weftline_executor.model import events as model
 from weftline_executor.model.states import Handling, PendingReason, RunState, SkipReason
+from weftline_executor.nodes import Registry
 from weftline_executor.replay import RunProjection
 
 BEGAN = 1_000_000
@@ -158,5 +158,5 @@ def test_what_was_measured_of_a_kind_goes_before_what_is_declared_and_that_befor
     history = DurationHistory()
     history.record(kinds[1], 40)
     graph = Graph(nodes, [], RunConfig())
-    assert expected_durations(graph, registry(), history) == [2000, 40, None, 40]
+    assert expected_durations(graph, Registry.with_builtins(), history) == [2000, 40, None, 40]
     assert filled([2000, 40, None]) == [2000, 40, 1020]
