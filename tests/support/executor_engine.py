@@ -28,8 +28,9 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def registry(settings: Settings) -> Registry:
+def registry(settings: Settings | None = None) -> Registry:
     """The built-in node types, as the settings say, and those for tests."""
+    settings = settings or Settings()
     fence = HttpFence(frozenset(settings.http_allowed_hosts), settings.http_allow_private)
     made = Registry.with_builtins(fence, ChatService(settings.llm_base_url, frozenset(settings.llm_key_hosts)))
     made.load_module(TEST_NODES)

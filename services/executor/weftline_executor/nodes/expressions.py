@@ -20,6 +20,7 @@ from weftline_executor.nodes.values import Budget, plain, text
 MAX_SOURCE = 8 * 1024
 MAX_DEPTH = 80
 ROOTS = ("nodes", "inputs", "params")
+ITEM_ROOTS = (*ROOTS, "item", "index")
 
 _SANDBOX = Sandbox()
 _RESULT = "result"
