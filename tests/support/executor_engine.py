@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,16 +12,17 @@ from typing import Any
 
 from tests.support.executor_client import Client
 from weftline_executor.api import ApiServer
-from weftline_executor.engine import Engine, EngineConfig
+from weftline_executor.engine import Engine, EngineConfig, WorkerConfig
 from weftline_executor.graph import Limits
 from weftline_executor.metrics import Metrics
 from weftline_executor.model.records import Retention
-from weftline_executor.nodes import ChatService, HttpFence, Registry
+from weftline_executor.nodes import ChatService, HttpFence, Registry, passed_on
 from weftline_executor.settings import Settings
 from weftline_executor.store import MemoryStore, SqliteStore, Store
 
 SECRETS = {"TOKEN": "s3cr3t-token"}
 TEST_NODES = "tests.support.test_nodes"
+PROCESS_NODES = "tests.support.process_nodes"
 
 
 def now() -> int:
@@ -34,6 +36,7 @@ def registry(settings: Settings | None = None) -> Registry:
     fence = HttpFence(frozenset(settings.http_allowed_hosts), settings.http_allow_private)
     made = Registry.with_builtins(fence, ChatService(settings.llm_base_url, frozenset(settings.llm_key_hosts)))
     made.load_module(TEST_NODES)
+    made.load_module(PROCESS_NODES)
     return made
 
 
@@ -60,6 +63,12 @@ async def running_executor(data_dir: Path | None = None, **settings: Any) -> Asy
         max_runs=chosen.max_runs,
         max_output_bytes=chosen.max_output_bytes,
         blocked_loop_seconds=chosen.blocked_loop_seconds,
+        workers=WorkerConfig(
+            chosen.process_workers,
+            chosen.process_memory_mb,
+            chosen.process_cpu_seconds,
+            passed_on(os.environ, chosen.process_environment),
+        ),
         limits=Limits(chosen.max_nodes, chosen.max_edges, chosen.max_definition_bytes),
         retention=Retention(round(chosen.retention_days * 86_400_000), chosen.retention_runs, chosen.retention_bytes),
     )

@@ -47,3 +47,24 @@ class Marks:
 
     def _lines(self) -> list[str]:
         return self.path.read_text().splitlines() if self.path.exists() else []
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What nodes of `process_nodes` write down; pass `str(notes)` to a node."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    async def wait(self, count: int) -> list[str]:
+        """Waits until so many lines are there and gives all; raises TimeoutError when they do not come."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(lines := self._lines()) < count:
+                await asyncio.sleep(POLL_SECONDS)
+        return lines
+
+    def _lines(self) -> list[str]:
+        text = self.path.read_text() if self.path.exists() else ""
+        return text[: text.rfind("\n") + 1].splitlines()

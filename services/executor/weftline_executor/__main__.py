@@ -19,12 +19,12 @@ from prometheus_client import start_http_server
 
 from weftline_executor import __version__
 from weftline_executor.api import ApiServer
-from weftline_executor.engine import Engine, EngineConfig
+from weftline_executor.engine import Engine, EngineConfig, WorkerConfig
 from weftline_executor.errors import ExecutorError, SettingInvalid
 from weftline_executor.graph import Limits
 from weftline_executor.metrics import Metrics
 from weftline_executor.model.records import Retention
-from weftline_executor.nodes import ChatService, HttpFence, NodeTypeError, Registry, Secrets
+from weftline_executor.nodes import ChatService, HttpFence, NodeTypeError, Registry, Secrets, passed_on
 from weftline_executor.settings import Settings, load_settings
 from weftline_executor.store import MemoryStore, SqliteStore, Store
 
@@ -95,6 +95,12 @@ def _config(settings: Settings) -> EngineConfig:
         max_runs=settings.max_runs,
         max_output_bytes=settings.max_output_bytes,
         blocked_loop_seconds=settings.blocked_loop_seconds,
+        workers=WorkerConfig(
+            settings.process_workers,
+            settings.process_memory_mb,
+            settings.process_cpu_seconds,
+            passed_on(os.environ, settings.process_environment),
+        ),
         limits=Limits(settings.max_nodes, settings.max_edges, settings.max_definition_bytes),
         retention=Retention(round(settings.retention_days * DAY_MS), settings.retention_runs, settings.retention_bytes),
     )

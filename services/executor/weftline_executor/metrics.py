@@ -45,6 +45,17 @@ class Metrics:
         self.nodes_waiting = Gauge(
             f"{prefix}_nodes_waiting", "Nodes that could run and wait for a slot or a resume.", registry=self.registry
         )
+        self.process_workers = Gauge(
+            f"{prefix}_process_workers", "Worker processes that there are.", registry=self.registry
+        )
+        self.process_waiting = Gauge(
+            f"{prefix}_process_waiting", "Attempts that wait for a worker process.", registry=self.registry
+        )
+        self.process_workers_lost = Counter(
+            f"{prefix}_process_workers_lost",
+            "Worker processes that ended without being told to.",
+            registry=self.registry,
+        )
         self.events = Counter(f"{prefix}_events", "Durable events that were committed.", registry=self.registry)
         self.commit_seconds = Histogram(
             f"{prefix}_commit_duration_seconds", "Time of one commit.", registry=self.registry, buckets=_SECONDS

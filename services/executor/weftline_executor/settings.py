@@ -44,6 +44,18 @@ class Settings(BaseSettings):
     blocked_loop_seconds: float = Field(
         5.0, gt=0, description="Time after which an async node that blocks its event loop is failed."
     )
+    process_workers: int = Field(
+        0, ge=0, le=256, description="Worker processes at most, for nodes that run in one; 0 for one a CPU."
+    )
+    process_memory_mb: int = Field(
+        512, ge=0, le=1 << 20, description="Memory that a node in a worker process may take, in MiB; 0 for no limit."
+    )
+    process_cpu_seconds: int = Field(
+        0, ge=0, le=86_400, description="Computing time of a node in a worker process, in seconds; 0 for no limit."
+    )
+    process_environment: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Environment variables that programs of nodes see besides the basic ones; `AWS_*` is a pattern."
+    )
     shutdown_seconds: float = Field(10.0, ge=0, le=300, description="Time for calls in flight at shutdown.")
     secrets_dir: Path | None = Field(None, description="Directory of files with secrets, one a file, for nodes.")
     http_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -62,7 +74,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
 
-    @field_validator("nodes", "http_allowed_hosts", "llm_key_hosts", mode="before")
+    @field_validator("nodes", "http_allowed_hosts", "llm_key_hosts", "process_environment", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.executor_client import Client
 from tests.support.executor_engine import RunningExecutor, running_executor
-from tests.support.executor_gates import Gate, Marks
+from tests.support.executor_gates import Gate, Marks, Notes
 
 
 @pytest.fixture
@@ -33,3 +33,9 @@ def gate(tmp_path: Path) -> Gate:
 def marks(tmp_path: Path) -> Marks:
     """Where nodes leave their marks."""
     return Marks(tmp_path / "marks")
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Notes:
+    """Where nodes in worker processes write something down."""
+    return Notes(tmp_path / "notes")

@@ -2,5 +2,6 @@
 
 from weftline_executor.engine.commands import CommandResult
 from weftline_executor.engine.supervisor import Engine, EngineConfig, Listener
+from weftline_executor.engine.workers import WorkerConfig
 
-__all__ = ["CommandResult", "Engine", "EngineConfig", "Listener"]
+__all__ = ["CommandResult", "Engine", "EngineConfig", "Listener", "WorkerConfig"]

@@ -1,4 +1,4 @@
-"""Runs a node's code where its type wants it (inline, in the nodes' event loop, in a thread) and says how it went."""
+"""Runs a node's code where its type wants it (inline, nodes' event loop, thread, process) and says how it went."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from weftline_executor.engine.attempt import AttemptSink
 from weftline_executor.engine.launch import Launch
 from weftline_executor.engine.nodeloop import NodeLoops
 from weftline_executor.engine.outcome import Failure, Success, failure_of, success_of, without_secrets
+from weftline_executor.engine.processes import Processes
 from weftline_executor.nodes import Context, SecretSession
 
 
@@ -19,10 +20,16 @@ class Launcher:
     """Runs attempts; `Owner.finish` is called once for each, in the engine's event loop."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, loops: NodeLoops, secrets: Mapping[str, str], max_output: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        loops: NodeLoops,
+        processes: Processes,
+        secrets: Mapping[str, str],
+        max_output: int,
     ) -> None:
         self._loop = loop
         self._loops = loops
+        self._processes = processes
         self._secrets = secrets
         self._max_output = max_output
 
@@ -30,22 +37,27 @@ class Launcher:
         """Begins an attempt; an inline node has finished when this returns."""
         attempt = launch.attempt
         attempt.secrets = secrets = SecretSession(self._secrets)
+        sink = AttemptSink(attempt, launch.owner, self._loop)
         context = Context(
             launch.workflow_id,
             launch.run_id,
             attempt.node_id,
             attempt.number,
             f"{launch.run_id}:{attempt.node_id}",
-            AttemptSink(attempt, launch.owner, self._loop),
+            sink,
             secrets,
             launch.already_elapsed,
         )
+        isolation = launch.node.type.isolation
         try:
+            if isolation == "process":
+                self._processes.launch(launch, context, sink, secrets)
+                return
             kwargs = launch.node.call.bind(launch.scope)
         except Exception as error:
             launch.owner.finish(attempt, self._failure(launch, error))
             return
-        match launch.node.type.isolation:
+        match isolation:
             case "inline":
                 launch.owner.finish(attempt, without_secrets(self._call(launch, context, kwargs), secrets))
             case "thread":

@@ -19,9 +19,11 @@ from weftline_executor.engine.launcher import Launcher
 from weftline_executor.engine.nodeloop import NodeLoops
 from weftline_executor.engine.outcome import Failure
 from weftline_executor.engine.planner import Planner
+from weftline_executor.engine.processes import Processes
 from weftline_executor.engine.run import Run
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.slots import Slots
+from weftline_executor.engine.workers import WorkerConfig
 from weftline_executor.errors import (
     BatchRefused,
     InvalidWorkflow,
@@ -64,6 +66,7 @@ class EngineConfig:
     max_runs: int = 10_000
     max_output_bytes: int = 1 << 20
     blocked_loop_seconds: float = 5.0
+    workers: WorkerConfig = field(default_factory=WorkerConfig)
     limits: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=lambda: Retention(7 * 86_400_000, 100, 8 << 30))
 
@@ -93,11 +96,12 @@ class Engine:
         self._loops = NodeLoops(config.blocked_loop_seconds)
         self._committer = Committer(store, metrics, self._committed, self._unwritable, self._refused)
         loop = asyncio.get_running_loop()
+        self._processes = Processes(loop, config.workers, config.max_output_bytes, metrics)
         self._runtime = Runtime(
             loop,
             now,
             self._committer,
-            Launcher(loop, self._loops, secrets, config.max_output_bytes),
+            Launcher(loop, self._loops, self._processes, secrets, config.max_output_bytes),
             Slots(config.concurrency),
             DurationHistory(),
             metrics,
@@ -160,6 +164,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._loops.stop()
+        await self._processes.close()
 
     def active(self, workflow_id: str) -> Run | None:
         """The workflow's active run."""

@@ -5,6 +5,7 @@ from weftline_executor.nodes.builtin.fence import HttpFence
 from weftline_executor.nodes.context import Context, ContextSink
 from weftline_executor.nodes.declare import Expression
 from weftline_executor.nodes.decorator import NodeFunction, node
+from weftline_executor.nodes.environment import passed_on
 from weftline_executor.nodes.errors import (
     BadDeclaration,
     ConfigInvalid,
@@ -51,4 +52,5 @@ __all__ = [
     "SecretUnreadable",
     "Secrets",
     "node",
+    "passed_on",
 ]

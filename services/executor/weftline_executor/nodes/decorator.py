@@ -6,7 +6,7 @@ from typing import ParamSpec, Protocol, TypeVar, cast, get_args
 
 from weftline_executor.nodes.declare import check_name, declare, schema_of
 from weftline_executor.nodes.errors import BadDeclaration
-from weftline_executor.nodes.node_type import Expects, HandleNames, Idempotency, Isolation, NodeType
+from weftline_executor.nodes.node_type import Expects, HandleNames, Idempotency, Isolation, NodeType, ProcessLimits
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -27,6 +27,8 @@ def node(
     title: str | None = None,
     idempotency: Idempotency = "safe",
     isolation: Isolation | None = None,
+    memory_mb: int | None = None,
+    cpu_seconds: int | None = None,
     outputs: Sequence[str] = ("output",),
     handle_names: HandleNames | None = None,
     expects: Expects | None = None,
@@ -36,7 +38,10 @@ def node(
     The parameters after `ctx` are its settings: each has a type, and a default unless it is required. A parameter
     `inputs` is given what arrived, by handle, and `params` the parameters of the run. The docstring is the
     description. An `async def` runs in the event loop, a plain `def` in a thread, or with `isolation="inline"`
-    directly in the event loop, which is for functions that are done in microseconds.
+    directly in the event loop, which is for functions that are done in microseconds. With `isolation="process"` either
+    runs in a worker process, where it can be killed, and crashes alone; the type must then stand at the top level of
+    a module, and `memory_mb` and `cpu_seconds` bound what an attempt may take (by default what the executor's settings
+    say; 0 for no bound).
 
     `idempotency` says what happens to a node that ran when the process died: `safe` runs it again, `keyed` runs it
     again with the same `ctx.idempotency_key`, `unsafe` pauses the run until a person decides. `outputs` are the
@@ -63,6 +68,7 @@ def node(
             isolation=_isolation(name, function, isolation),
             function=function,
             declaration=declaration,
+            limits=_limits(name, isolation, memory_mb, cpu_seconds),
             handle_names=handle_names,
             expects=expects,
         )
@@ -94,8 +100,19 @@ def _isolation(name: str, function: Callable[..., object], isolation: Isolation 
     if isolation is None:
         return "async" if is_async else "thread"
     if isolation not in get_args(Isolation):
-        raise BadDeclaration(name, f"isolation is one of inline, async, thread, not {isolation!r}")
-    if is_async != (isolation == "async"):
+        raise BadDeclaration(name, f"isolation is one of inline, async, thread, process, not {isolation!r}")
+    if isolation != "process" and is_async != (isolation == "async"):
         kind = "an `async def`" if is_async else "a plain `def`"
         raise BadDeclaration(name, f"the isolation {isolation!r} does not fit {kind}")
     return isolation
+
+
+def _limits(name: str, isolation: Isolation | None, memory_mb: int | None, cpu_seconds: int | None) -> ProcessLimits:
+    for setting, value in (("memory_mb", memory_mb), ("cpu_seconds", cpu_seconds)):
+        if value is None:
+            continue
+        if isolation != "process":
+            raise BadDeclaration(name, f"{setting} bounds a process, so it needs isolation='process'")
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise BadDeclaration(name, f"{setting} is a whole number from 0, not {value!r}")
+    return ProcessLimits(memory_mb, cpu_seconds)

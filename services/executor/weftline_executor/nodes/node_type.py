@@ -10,13 +10,25 @@ from weftline_executor.nodes.declare import Declaration
 from weftline_executor.nodes.errors import clip
 from weftline_executor.nodes.expressions import is_template
 from weftline_executor.nodes.faults import ConfigFault, Reference, path_text
-from weftline_executor.nodes.prepared import PreparedCall
+from weftline_executor.nodes.prepared import PreparedCall, arguments
 
 INLINE_MS = 1.0
 """What a node takes whose function is done in microseconds."""
 
 Idempotency = Literal["safe", "keyed", "unsafe"]
-Isolation = Literal["inline", "async", "thread"]
+Isolation = Literal["inline", "async", "thread", "process"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLimits:
+    """What an attempt of a type may take in a worker process; None where the executor's setting holds, 0 for no bound.
+
+    `memory_mb` counts what is taken beyond the worker itself, `cpu_seconds` the time of computing.
+    """
+
+    memory_mb: int | None = None
+    cpu_seconds: int | None = None
+
 
 # Gives how long a node of a configuration takes, in milliseconds, where the configuration says so.
 Expects = Callable[[Mapping[str, object]], float | None]
@@ -43,6 +55,7 @@ class NodeType:
     isolation: Isolation
     function: Callable[..., object]
     declaration: Declaration
+    limits: ProcessLimits = ProcessLimits()
     handle_names: HandleNames | None = None
     expects: Expects | None = None
 
@@ -97,6 +110,10 @@ class NodeType:
     def prepare(self, data: Mapping[str, object]) -> PreparedCall:
         """Do once per node what each attempt would repeat; never raises: a bad `data` is raised by `bind`."""
         return PreparedCall(self.name, self.function, self.declaration, own_part(data))
+
+    def arguments(self, config: Mapping[str, object]) -> dict[str, object]:
+        """Give the keyword arguments that a rendered configuration stands for; raises `ConfigInvalid`."""
+        return arguments(self.name, self.declaration, config)
 
     def _named_handles(self, data: Mapping[str, object]) -> Mapping[str, str]:
         """Give the output handles that the configuration names; raises whatever the author's code does."""

@@ -18,7 +18,7 @@ _IMMUTABLE = (str, int, float, bool, type(None))
 class PreparedCall:
     """The function of a node together with its configuration, made by `NodeType.prepare`."""
 
-    __slots__ = ("_compiled", "_declaration", "_failure", "_function", "_shared", "_static", "_type_name")
+    __slots__ = ("_compiled", "_config", "_declaration", "_failure", "_function", "_shared", "_static", "_type_name")
 
     def __init__(
         self, type_name: str, function: Callable[..., object], declaration: Declaration, config: dict[str, object]
@@ -26,6 +26,7 @@ class PreparedCall:
         self._type_name = type_name
         self._function = function
         self._declaration = declaration
+        self._config = config
         self._compiled = compile_config(config, declaration.bare)
         self._failure: NodeTypeError | None = next(iter(self._compiled.failures.values()), None)
         self._static: dict[str, object] | None = None
@@ -56,6 +57,15 @@ class PreparedCall:
             kwargs["params"] = _copy(scope.params)
         return kwargs
 
+    def rendered(self, scope: Scope) -> dict[str, object]:
+        """Give the configuration as plain JSON with its expressions rendered, to be validated elsewhere.
+
+        Must not be changed. Raises `ConfigInvalid` or `ExpressionFailed`.
+        """
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+        return self._config if self._static is not None else self._compiled.render(scope)
+
     def call(
         self, ctx: Context, kwargs: Mapping[str, object], inputs: Mapping[str, object]
     ) -> object | Awaitable[object]:
@@ -75,12 +85,17 @@ class PreparedCall:
             self._shared = self._static
 
     def _validate(self, config: Mapping[str, object]) -> dict[str, object]:
-        try:
-            validated = validate(self._type_name, self._declaration.model, config)
-        except ValidationError as error:
-            raise ConfigInvalid(explain(self._type_name, self._declaration.model, config, error)) from None
-        values = validated.__dict__
-        return {parameter: values[field] for parameter, field in self._declaration.fields}
+        return arguments(self._type_name, self._declaration, config)
+
+
+def arguments(type_name: str, declaration: Declaration, config: Mapping[str, object]) -> dict[str, object]:
+    """Give the keyword arguments that a rendered configuration stands for; raises `ConfigInvalid`."""
+    try:
+        validated = validate(type_name, declaration.model, config)
+    except ValidationError as error:
+        raise ConfigInvalid(explain(type_name, declaration.model, config, error)) from None
+    values = validated.__dict__
+    return {parameter: values[field] for parameter, field in declaration.fields}
 
 
 def _copy(values: Mapping[str, object]) -> dict[str, object]:

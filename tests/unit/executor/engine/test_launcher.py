@@ -13,7 +13,10 @@ from weftline_executor.engine.launch import Launch, PreparedNode
 from weftline_executor.engine.launcher import Launcher
 from weftline_executor.engine.nodeloop import NodeLoops
 from weftline_executor.engine.outcome import Failure, Success
+from weftline_executor.engine.processes import Processes
+from weftline_executor.engine.workers import WorkerConfig
 from weftline_executor.graph.definition import NodeDef
+from weftline_executor.metrics import Metrics
 from weftline_executor.nodes import Branch, Context, NodeFailed, Registry, Scope, node
 
 SEEN: list[Any] = []
@@ -97,8 +100,8 @@ class Owner:
 @pytest.fixture
 async def launcher() -> AsyncIterator[Launcher]:
     SEEN.clear()
-    loops = NodeLoops(5.0)
-    yield Launcher(asyncio.get_running_loop(), loops, {"TOKEN": "secret"}, 100)
+    loop, loops = asyncio.get_running_loop(), NodeLoops(5.0)
+    yield Launcher(loop, loops, Processes(loop, WorkerConfig(), 100, Metrics()), {"TOKEN": "secret"}, 100)
     loops.stop()
 
 

@@ -224,7 +224,9 @@ def test_a_function_that_cannot_be_a_node_is_refused(function: Callable[..., obj
 @pytest.mark.parametrize(
     ("function", "arguments", "reason"),
     [
-        (plain, {"isolation": "process"}, "isolation is one of"),
+        (plain, {"isolation": "cloud"}, "isolation is one of"),
+        (plain, {"memory_mb": 1}, "memory_mb bounds a process"),
+        (plain, {"isolation": "process", "cpu_seconds": -1}, "cpu_seconds is a whole number from 0"),
         (plain, {"isolation": "async"}, "does not fit a plain `def`"),
         (coroutine, {"isolation": "inline"}, "does not fit an `async def`"),
         (coroutine, {"isolation": "thread"}, "does not fit an `async def`"),

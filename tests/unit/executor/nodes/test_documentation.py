@@ -32,10 +32,11 @@ def test_every_builtin_type_has_an_example_without_faults() -> None:
 
 def test_the_python_in_the_document_runs() -> None:
     names: dict[str, Any] = {"__name__": "documentation"}
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 3
     for block in blocks("python"):
         exec(compile(block, str(DOCUMENT), "exec"), names)
     assert names["reserve"].node_type.outputs == ("reserved", "sold_out")
+    assert names["resize"].node_type.limits.memory_mb == 2048
 
 
 def test_the_expressions_in_the_text_are_expressions() -> None:
