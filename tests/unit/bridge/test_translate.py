@@ -14,7 +14,7 @@ from weftline_bridge.frames import Message
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.state import replay_messages, snapshot_message, start_payload
 from weftline_bridge.upstream.states import translate_state
-from weftline_bridge.upstream.translate import NODE_STATUSES, RUN_STATES, translate, translate_all
+from weftline_bridge.upstream.translate import NODE_STATUSES, RUN_STATES, WAITING_FOR, translate, translate_all
 
 UNKNOWN_STATUS = cast(ev.NodeStatus.ValueType, 99)
 UNKNOWN_STATE = cast(ev.RunState.ValueType, 99)
@@ -328,6 +328,30 @@ def test_a_state_says_what_nodes_wait_for_and_where_the_run_comes_from() -> None
     start, *nodes = replay_messages(state, MINT)
     assert payload_of(start) == {**payload["definition"], "by": "me", "parent": PARENT_PAYLOAD, "rerunOf": "q"}
     assert [payload_of(message) for message in nodes[:3]] == payload["nodes"]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "told"),
+    [
+        (
+            ev.Waiting(waiting_for=ev.WAITING_FOR_PARENTS, parent_ids=["a", "b"], parents=9),
+            {"for": "parents", "parents": ["a", "b"], "count": 9},
+        ),
+        (ev.Waiting(waiting_for=ev.WAITING_FOR_RUN_SLOT, position=3), {"for": "run_slot", "position": 3}),
+        (ev.Waiting(waiting_for=ev.WAITING_FOR_RETRY, due_ms=7), {"for": "retry", "until": 7}),
+        (ev.Waiting(waiting_for=ev.WAITING_FOR_EVENT, event="paid"), {"for": "event", "event": "paid"}),
+        (ev.Waiting(waiting_for=ev.WAITING_FOR_RESUME), {"for": "resume"}),
+    ],
+)
+def test_a_state_says_why_a_node_does_not_run(waiting: ev.Waiting, told: dict[str, Any]) -> None:
+    given = snapshot(ev.RUN_STATE_RUNNING)
+    given.nodes[0].CopyFrom(ev.NodeTransition(node_id="n", status=ev.NODE_STATUS_PENDING, waiting=waiting))
+    payload = payload_of(snapshot_message(translate_state(given), MINT))
+    assert payload["nodes"] == [{"nodeId": "n", "status": "pending", "attempt": 0, "waiting": told}]
+
+
+def test_every_kind_of_waiting_of_the_contract_has_a_word() -> None:
+    assert set(WAITING_FOR) == set(ev.WaitingFor.values()) - {0}
 
 
 @pytest.mark.parametrize(

@@ -34,13 +34,28 @@ class ArtifactPayload(Payload):
     content_type: str
 
 
+class WaitingPayload(Payload):
+    """What a node waits for, which `for_` names.
+
+    For nodes before it: `parents` names the first eight of `count`. For a slot: its `position` in the line, 1 for the
+    next. `until` is when the wait ends, in ms since the Unix epoch, `event` the name of what is waited for.
+    """
+
+    for_: str = msgspec.field(name="for")
+    parents: Sequence[str] = ()
+    count: int = 0
+    position: int = 0
+    until: int | None = None
+    event: str = ""
+
+
 class NodePayload(Payload):
     """A node's transition or progress.
 
     `data` is the JSON text of the output (a preview of it where there is an `artifact`), of more about an error, of
     what is waited for, or of what a running node has so far; `duration` is in ms. `retry_at` (when a failure is tried
     again) and `until` (how long an approval or an event is waited for) are in ms since the Unix epoch. `handled` says
-    how the node's policy handled an error, `by` who completed the node.
+    how the node's policy handled an error, `by` who completed the node. `waiting` is told in states only.
     """
 
     node_id: str
@@ -58,6 +73,7 @@ class NodePayload(Payload):
     until: int | None = None
     by: str = ""
     artifact: ArtifactPayload | None = None
+    waiting: WaitingPayload | None = None
 
 
 class ParentPayload(Payload):

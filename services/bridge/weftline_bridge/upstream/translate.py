@@ -20,6 +20,7 @@ from weftline_bridge.protocol.payloads import (
     ProgressPayload,
     Raw,
     RunStatePayload,
+    WaitingPayload,
     encode,
 )
 from weftline_bridge.protocol.state import start_payload
@@ -39,6 +40,17 @@ NODE_STATUSES: dict[int, str] = {
     events_pb2.NODE_STATUS_SUCCESS: "success",
     events_pb2.NODE_STATUS_ERROR: "error",
     events_pb2.NODE_STATUS_SKIPPED: "skipped",
+}
+WAITING_FOR: dict[int, str] = {
+    events_pb2.WAITING_FOR_PARENTS: "parents",
+    events_pb2.WAITING_FOR_RUN_SLOT: "run_slot",
+    events_pb2.WAITING_FOR_EXECUTOR_SLOT: "executor_slot",
+    events_pb2.WAITING_FOR_RETRY: "retry",
+    events_pb2.WAITING_FOR_APPROVAL: "approval",
+    events_pb2.WAITING_FOR_EVENT: "event",
+    events_pb2.WAITING_FOR_RESUME: "resume",
+    events_pb2.WAITING_FOR_END: "end",
+    events_pb2.WAITING_FOR_START: "start",
 }
 _NODE_TYPES = {number: f"node.{status}" for number, status in NODE_STATUSES.items()}
 _LEVELS = {number: level for level, number in names.LOG_LEVELS.items()}
@@ -103,6 +115,7 @@ def node_payload(node: events_pb2.NodeTransition) -> NodePayload:
         due if open_wait else None,
         node.by,
         _artifact(node.artifact) if node.HasField("artifact") else None,
+        _waiting(node.waiting) if node.HasField("waiting") else None,
     )
 
 
@@ -204,6 +217,17 @@ def _start(event: events_pb2.Event) -> Message:
 
 def _artifact(artifact: events_pb2.Artifact) -> ArtifactPayload:
     return ArtifactPayload(artifact.uri, artifact.size_bytes, artifact.sha256, artifact.content_type)
+
+
+def _waiting(waiting: events_pb2.Waiting) -> WaitingPayload:
+    return WaitingPayload(
+        WAITING_FOR[waiting.waiting_for],
+        tuple(waiting.parent_ids),
+        waiting.parents,
+        waiting.position,
+        waiting.due_ms if waiting.HasField("due_ms") else None,
+        waiting.event,
+    )
 
 
 def _run_state(event: events_pb2.Event, kind: str, change: events_pb2.RunStateChange) -> Message:
