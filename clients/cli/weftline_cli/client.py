@@ -121,10 +121,10 @@ class ExecutorClient:
         request = ws.RetryWorkflowRequest(workflow_id=workflow_id, command_id=_command_id(), by=caller(), reason=reason)
         return (await self._call(self._stub.RetryWorkflow(request, timeout=DEADLINE_S))).result
 
-    async def get(self, workflow_id: str) -> ws.WorkflowSnapshot:
-        """Return the whole state of a workflow's newest run."""
+    async def get(self, workflow_id: str) -> ws.GetWorkflowResponse:
+        """Return the whole state of a workflow's newest run, and its critical path."""
         request = ws.GetWorkflowRequest(workflow_id=workflow_id)
-        return (await self._call(self._stub.GetWorkflow(request, timeout=DEADLINE_S))).snapshot
+        return await self._call(self._stub.GetWorkflow(request, timeout=DEADLINE_S))
 
     async def workflows(self, request: ws.ListWorkflowsRequest) -> AsyncIterator[ws.RunSummary]:
         """Yield the newest run of every workflow that the request asks for, page after page."""
@@ -151,9 +151,9 @@ class ExecutorClient:
                 return None
             page.page_token = answer.next_page_token
 
-    async def validate(self, definition: Definition) -> ws.ValidateWorkflowResponse:
-        """Return all that is wrong with a workflow."""
-        request = ws.ValidateWorkflowRequest(definition_json=definition.to_json())
+    async def validate(self, definition: Definition, *, simulate: bool = False) -> ws.ValidateWorkflowResponse:
+        """Return all that is wrong with a workflow, and with `simulate` how a run of a valid one would go."""
+        request = ws.ValidateWorkflowRequest(definition_json=definition.to_json(), simulate=simulate)
         return await self._call(self._stub.ValidateWorkflow(request, timeout=DEADLINE_S))
 
     async def faults(self, definition: Definition) -> list[Fault]:

@@ -136,6 +136,22 @@ def node_payload(node: ev.NodeTransition) -> dict[str, Any]:
         payload["by"] = node.by
     if node.HasField("artifact"):
         payload["artifact"] = artifact_row(node.artifact)
+    if node.HasField("waiting"):
+        payload["waiting"] = _waiting(node.waiting)
+    return payload
+
+
+def _waiting(waiting: ev.Waiting) -> dict[str, Any]:
+    payload: dict[str, Any] = {"for": text.waiting_for(waiting.waiting_for)}
+    if waiting.parents:
+        payload["parents"] = list(waiting.parent_ids)
+        payload["count"] = waiting.parents
+    if waiting.position:
+        payload["position"] = waiting.position
+    if waiting.HasField("due_ms"):
+        payload["until"] = waiting.due_ms
+    if waiting.event:
+        payload["event"] = waiting.event
     return payload
 
 

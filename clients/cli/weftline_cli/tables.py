@@ -11,6 +11,7 @@ from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli import text
 from weftline_cli.screens.lines import advice, node_name, node_word, waiting_reason
 from weftline_cli.screens.summary import counts, summary_lines
+from weftline_cli.screens.waits import FOR_SOMEBODY, waits_for
 from weftline_cli.view import FINAL_STATES, NodeView, RunView
 
 MAX_NODES: Final = 50
@@ -18,7 +19,7 @@ MAX_NODES: Final = 50
 
 def workflows_table(summaries: Iterable[ws.RunSummary], now_ms: int) -> Table:
     """Return the table of `ls`: one workflow a row, durations up to `now_ms` for active runs."""
-    table = _table("workflow", "state", "nodes", "started", "duration")
+    table = table_of("workflow", "state", "nodes", "started", "duration")
     for summary in summaries:
         end_ms = summary.ended_ms if summary.HasField("ended_ms") else now_ms
         table.add_row(
@@ -56,30 +57,38 @@ def run_lines(view: RunView, now_ms: int) -> Iterator[Text]:
     yield Text(f"run {view.run_id}, started {text.moment(view.started_ms)}{by}", "dim")
 
 
-def nodes_table(view: RunView, *, every: bool) -> tuple[Table, int]:
-    """Return the table of a run's nodes and how many it leaves out.
+def nodes_table(view: RunView, now_ms: int, *, every: bool) -> tuple[Table, int]:
+    """Return the table of a run's nodes at `now_ms` and how many it leaves out.
 
-    Of more than 50 nodes only those that run or failed are in it, unless `every` one is wanted.
+    Of more than 50 nodes only those are in it that run, failed, or wait for somebody, unless `every` one is wanted.
     """
     counted = [node for node in view.nodes.values() if node.status]
     shown = counted
     if not every and len(counted) > MAX_NODES:
-        shown = [node for node in counted if node.status in (ev.NODE_STATUS_RUNNING, ev.NODE_STATUS_ERROR)][:MAX_NODES]
-    table = _table("node", "type", "status", "attempt", "duration", "why")
+        shown = [node for node in counted if _matters(node)][:MAX_NODES]
+    waits = any(node.waiting for node in shown)
+    table = table_of("node", "type", "status", "attempt", "duration", "why", *(["waits for"] if waits else []))
     for node in shown:
-        table.add_row(*_node_row(node, view))
+        waiting = waits_for(node.waiting, view, now_ms) if node.waiting else ""
+        table.add_row(*_node_row(node, view), *([Text(waiting)] if waits else []))
     return table, len(counted) - len(shown)
 
 
 def node_types_table(node_types: Sequence[ws.NodeType]) -> Table:
     """Return the table of `nodes`: one node type a row."""
-    table = _table("type", "what it does", "handles", "after a crash")
+    table = table_of("type", "what it does", "handles", "after a crash")
     for node_type in node_types:
         handles = [*node_type.output_handles, *(["…"] if node_type.dynamic_handles else [])]
         table.add_row(
             Text(node_type.name, "bold"), _first_sentence(node_type), ", ".join(handles), node_type.idempotency
         )
     return table
+
+
+def _matters(node: NodeView) -> bool:
+    if node.status in (ev.NODE_STATUS_RUNNING, ev.NODE_STATUS_ERROR):
+        return True
+    return node.waiting is not None and node.waiting.waiting_for in FOR_SOMEBODY
 
 
 def _first_sentence(node_type: ws.NodeType) -> str:
@@ -103,7 +112,8 @@ def _state(word: str) -> Text:
     return Text(word, text.STYLES.get(word, ""))
 
 
-def _table(*headings: str) -> Table:
+def table_of(*headings: str) -> Table:
+    """Return an empty table as all of them look."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in headings:
         table.add_column(heading, overflow="fold")

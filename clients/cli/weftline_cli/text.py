@@ -23,6 +23,17 @@ NODE_STATUSES: Final = {
     ev.NODE_STATUS_ERROR: "error",
     ev.NODE_STATUS_SKIPPED: "skipped",
 }
+WAITING_FOR: Final = {
+    ev.WAITING_FOR_PARENTS: "parents",
+    ev.WAITING_FOR_RUN_SLOT: "run_slot",
+    ev.WAITING_FOR_EXECUTOR_SLOT: "executor_slot",
+    ev.WAITING_FOR_RETRY: "retry",
+    ev.WAITING_FOR_APPROVAL: "approval",
+    ev.WAITING_FOR_EVENT: "event",
+    ev.WAITING_FOR_RESUME: "resume",
+    ev.WAITING_FOR_END: "end",
+    ev.WAITING_FOR_START: "start",
+}
 LOG_LEVELS: Final = {
     ev.LOG_LEVEL_DEBUG: "debug",
     ev.LOG_LEVEL_INFO: "info",
@@ -55,6 +66,11 @@ def run_state(state: ev.RunState.ValueType) -> str:
 def node_status(status: ev.NodeStatus.ValueType) -> str:
     """Return a node status's word, `unknown` for one that this version does not know."""
     return NODE_STATUSES.get(status, "unknown")
+
+
+def waiting_for(kind: ev.WaitingFor.ValueType) -> str:
+    """Return the word for what a node waits for, `unknown` for what this version does not know."""
+    return WAITING_FOR.get(kind, "unknown")
 
 
 def log_level(level: ev.LogLevel.ValueType) -> str:

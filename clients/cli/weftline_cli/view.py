@@ -22,7 +22,7 @@ FINISHED: Final = (ev.NODE_STATUS_SUCCESS, ev.NODE_STATUS_ERROR, ev.NODE_STATUS_
 @dataclass(slots=True)
 class NodeView:
     """What is known of one node: `status` is not set before the first word of it, `progress` (0 to 1) before a running
-    attempt reports it.
+    attempt reports it. `waiting` says what a node waited for when the state was taken.
     """
 
     node_id: str
@@ -37,6 +37,7 @@ class NodeView:
     error: str = ""
     error_code: str = ""
     handled: str = ""
+    waiting: ev.Waiting | None = None
 
     @property
     def cancelled(self) -> bool:
@@ -200,6 +201,7 @@ class RunView:
         self.handled -= bool(node.handled)
         node.handled = transition.handled
         self.handled += bool(node.handled)
+        node.waiting = transition.waiting if transition.HasField("waiting") else None
         node.status, node.attempt = transition.status, transition.attempt
         node.reason, node.error, node.error_code = transition.reason, transition.error, transition.error_code
         self.cancelled += node.cancelled

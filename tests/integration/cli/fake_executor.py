@@ -36,6 +36,8 @@ class FakeExecutor(ws_grpc.WorkflowServiceServicer):
         self.compacted_after: int | None = None
         self.refusal: status_pb2.Status | None = None
         self.faults: list[ws.Fault] = []
+        self.critical_path: list[ws.PlannedNode] = []
+        self.forecast = ws.Forecast()
         self.summaries: list[ws.RunSummary] = []
         self.node_types: list[ws.NodeType] = []
         self.page_size = 2
@@ -108,7 +110,7 @@ class FakeExecutor(ws_grpc.WorkflowServiceServicer):
         await self._note(request, context)
         if self.state is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no run of workflow '{request.workflow_id}' is known")
-        return ws.GetWorkflowResponse(snapshot=self.state)
+        return ws.GetWorkflowResponse(snapshot=self.state, critical_path=self.critical_path)
 
     async def ListWorkflows(self, request: Any, context: Any) -> ws.ListWorkflowsResponse:  # noqa: N802
         await self._note(request, context)
@@ -123,7 +125,8 @@ class FakeExecutor(ws_grpc.WorkflowServiceServicer):
 
     async def ValidateWorkflow(self, request: Any, context: Any) -> ws.ValidateWorkflowResponse:  # noqa: N802
         await self._note(request, context)
-        return ws.ValidateWorkflowResponse(faults=self.faults, total_nodes=2, total_edges=1)
+        forecast = self.forecast if request.simulate else None
+        return ws.ValidateWorkflowResponse(faults=self.faults, total_nodes=2, total_edges=1, forecast=forecast)
 
     async def ListNodeTypes(self, request: Any, context: Any) -> ws.ListNodeTypesResponse:  # noqa: N802
         await self._note(request, context)

@@ -114,6 +114,26 @@ async def test_get_names_only_what_matters_of_many_nodes_unless_asked(executor: 
     assert "N59 (n59)" in whole.out
 
 
+async def test_get_says_what_each_node_waits_for_and_shows_the_critical_path(executor: FakeExecutor) -> None:
+    executor.state = make.snapshot(5, statuses={"a": ev.NODE_STATUS_RUNNING, "b": ev.NODE_STATUS_PENDING})
+    waiting = ev.Waiting(waiting_for=ev.WAITING_FOR_PARENTS, parent_ids=["a"], parents=1)
+    executor.state.nodes[1].waiting.CopyFrom(waiting)
+    executor.critical_path = [
+        ws.PlannedNode(node_id="a", start_ms=0, end_ms=900, expected=True),
+        ws.PlannedNode(node_id="b", start_ms=900, end_ms=2900, expected=True),
+    ]
+    result = await weftline("get", "demo", executor=executor.address)
+    lines = result.out.splitlines()
+    assert lines[-5].split() == ["B", "(b)", "noop", "pending", "1", "A", "(a)"]
+    assert [line.split() for line in lines[-2:]] == [
+        ["a", "+0", "ms", "900", "ms", "expected"],
+        ["b", "+900", "ms", "2.0", "s", "expected"],
+    ]
+    (row,) = (await weftline("get", "demo", "--json", executor=executor.address)).rows
+    assert row["payload"]["nodes"][1]["waiting"] == {"for": "parents", "parents": ["a"], "count": 1}
+    assert row["criticalPath"][1] == {"nodeId": "b", "start": 900, "end": 2900, "expected": True}
+
+
 async def test_what_does_not_exist_is_code_4(executor: FakeExecutor) -> None:
     result = await weftline("get", "nowhere", executor=executor.address)
     assert result.code == 4
@@ -130,6 +150,28 @@ async def test_validate_says_all_that_is_wrong(executor: FakeExecutor, flow: str
     assert "nodes[1].type  unknown_node_type  ?  (node b)" in invalid.err
     as_json = await weftline("validate", flow, "--json", executor=executor.address)
     assert (as_json.code, as_json.rows[0]["valid"], len(as_json.rows[0]["faults"])) == (3, False, 2)
+
+
+async def test_validate_shows_how_a_run_would_go_when_asked(executor: FakeExecutor, flow: str) -> None:
+    timeline = [
+        ws.PlannedNode(node_id="a", start_ms=0, end_ms=1000, expected=True),
+        ws.PlannedNode(node_id="b", start_ms=1000, end_ms=4000, expected=True),
+    ]
+    executor.forecast = ws.Forecast(
+        duration_ms=4000, peak_concurrency=1, known_nodes=1, timeline=timeline, critical_path=["a", "b"]
+    )
+    result = await weftline("validate", flow, "--simulate", executor=executor.address)
+    assert result.code == 0
+    assert "A run is expected to take 4.0 s, at most 1 node at once." in result.out
+    assert "The duration of 1 of 2 nodes is known" in result.out
+    assert "critical path: a → b" in result.out
+    bars = [line.count("█") for line in result.out.splitlines()[-2:]]
+    assert bars == [12, 36]
+    (row,) = (await weftline("validate", flow, "--simulate", "--json", executor=executor.address)).rows
+    assert (row["forecast"]["duration"], row["forecast"]["criticalPath"]) == (4000, ["a", "b"])
+    assert row["forecast"]["timeline"][0] == {"nodeId": "a", "start": 0, "end": 1000, "expected": True}
+    (plain,) = (await weftline("validate", flow, "--json", executor=executor.address)).rows
+    assert "forecast" not in plain
 
 
 async def test_nodes_are_listed_and_one_is_shown_with_its_schema(executor: FakeExecutor) -> None:

@@ -7,7 +7,7 @@ import click
 from rich.text import Text
 
 from weftline.v1 import workflow_service_pb2 as ws
-from weftline_cli import runtime, tables, text
+from weftline_cli import plans, runtime, tables, text
 from weftline_cli.client import ExecutorClient, faults_in
 from weftline_cli.definition import Definition, load
 from weftline_cli.errors import InvalidWorkflowError, NotFoundError, exit_code, fault_data
@@ -58,52 +58,59 @@ async def _list(executor: str, request: ws.ListWorkflowsRequest, limit: int) -> 
 @common
 @pass_output
 def get(output: Output, workflow_id: str, every: bool) -> None:
-    """Show the newest run of the workflow ID: state, nodes, and why it waits or failed."""
+    """Show the newest run of the workflow ID: state, nodes, why they wait or failed, and its critical path."""
 
-    async def ask() -> ws.WorkflowSnapshot:
+    async def ask() -> ws.GetWorkflowResponse:
         async with ExecutorClient(output.executor) as client:
             return await client.get(workflow_id)
 
-    snapshot = runtime.run(ask())
+    answer = runtime.run(ask())
     if output.as_json:
-        output.row(snapshot_message(snapshot))
+        output.row({**snapshot_message(answer.snapshot), "criticalPath": plans.path_rows(answer.critical_path)})
         return
     now = now_ms()
     view = RunView()
-    view.replace(snapshot, now)
+    view.replace(answer.snapshot, now)
     output.say(*tables.run_lines(view, now))
-    table, left_out = tables.nodes_table(view, every=every)
+    table, left_out = tables.nodes_table(view, now, every=every)
     if table.row_count:
         output.say("", table)
     if left_out:
         output.say(Text(f"{text.count(left_out, 'more node')}; list all with --nodes", "dim"))
+    if answer.critical_path:
+        output.say("", plans.path_table(answer.critical_path))
 
 
 @click.command(short_help="Say all that is wrong with a workflow.")
 @click.argument("file")
+@click.option("--simulate", is_flag=True, help="Also say how a run would go, with the durations that are expected.")
 @common
 @pass_output
 @click.pass_context
-def validate(context: click.Context, output: Output, file: str) -> None:
+def validate(context: click.Context, output: Output, file: str, simulate: bool) -> None:
     """Say all that is wrong with the workflow in FILE (JSON, - for standard input), without running it."""
     try:
-        totals = runtime.run(_validate(output.executor, load(file)))
+        found = runtime.run(_validate(output.executor, load(file), simulate))
     except InvalidWorkflowError as error:
         if not output.as_json:
             raise
         output.row({"valid": False, "faults": [fault_data(fault) for fault in error.faults]})
         context.exit(exit_code(error))
     if output.as_json:
-        output.row({"valid": True, "faults": [], "totalNodes": totals.total_nodes, "totalEdges": totals.total_edges})
-    else:
-        size = f"{text.count(totals.total_nodes, 'node')}, {text.count(totals.total_edges, 'edge')}"
-        output.say(f"{file} is valid: {size}.")
+        forecast = {"forecast": plans.forecast_row(found.forecast)} if found.HasField("forecast") else {}
+        totals = {"totalNodes": found.total_nodes, "totalEdges": found.total_edges}
+        output.row({"valid": True, "faults": [], **totals, **forecast})
+        return
+    size = f"{text.count(found.total_nodes, 'node')}, {text.count(found.total_edges, 'edge')}"
+    output.say(f"{file} is valid: {size}.")
+    if found.HasField("forecast"):
+        output.say(*plans.forecast_lines(found.forecast, found.total_nodes))
 
 
-async def _validate(executor: str, definition: Definition) -> ws.ValidateWorkflowResponse:
-    """Return the totals of a valid workflow; raises InvalidWorkflowError with all that is wrong with it."""
+async def _validate(executor: str, definition: Definition, simulate: bool) -> ws.ValidateWorkflowResponse:
+    """Return what is said of a valid workflow; raises InvalidWorkflowError with all that is wrong with it."""
     async with ExecutorClient(executor) as client:
-        answer = await client.validate(definition)
+        answer = await client.validate(definition, simulate=simulate)
     if answer.faults:
         raise InvalidWorkflowError(definition.source, faults_in(answer, definition))
     return answer

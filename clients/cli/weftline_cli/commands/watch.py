@@ -110,7 +110,7 @@ async def _from_seq(client: ExecutorClient, plan: WatchPlan, seq: int, until_end
 
     The newest run decides the end: when it has ended already, so does the watch, at the head.
     """
-    newest = await client.get(plan.workflow_id)
+    newest = (await client.get(plan.workflow_id)).snapshot
     ended = newest.state in FINAL_STATES
     cursor = WatchPlan(
         workflow_id=plan.workflow_id,
