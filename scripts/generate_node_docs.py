@@ -16,6 +16,7 @@ DOCUMENT = ROOT / "docs" / "nodes.md"
 
 # One node of each type, as it stands in a workflow.
 EXAMPLES: dict[str, dict[str, object]] = {
+    "approval": {"message": "Ship {{ params.sku }}?", "deadline": 86400, "default": {"approved": False}},
     "condition": {"expression": "nodes.order.output.total > 100"},
     "delay": {"seconds": 2.5},
     "fail": {"message": "{{ nodes.order.output.id }} cannot be shipped"},
@@ -42,6 +43,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
         "cases": [{"value": "gold", "handle": "express"}, {"value": "silver", "handle": "standard"}],
         "default": "economy",
     },
+    "wait_for_event": {"event": "paid-{{ nodes.order.output.id }}", "deadline": 3600},
     "template": {"template": "Dear {{ nodes.customer.output.name }}, thank you for your order."},
 }
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from weftline_executor.nodes import Branch, Context, NodeFailed, node
+from weftline_executor.nodes import Branch, Context, NodeFailed, Wait, node
 
 POLL_SECONDS = 0.01
 
@@ -270,3 +270,9 @@ async def nap(ctx: Context, seconds: float, marks: str = "") -> None:
 def thread_name(ctx: Context) -> str:
     """Gives the name of the thread it runs in."""
     return threading.current_thread().name
+
+
+@node("test.ask_with_secret", isolation="inline")
+def ask_with_secret(ctx: Context) -> Wait:
+    """Waits for an approval, and shows a secret."""
+    return Wait("approval", message=f"use {ctx.secrets['TOKEN']}?")

@@ -85,6 +85,30 @@ class IllegalCommand(ExecutorError):
         self.state = state
 
 
+class NodeNotFound(ExecutorError):
+    """The workflow's run has no node of this id."""
+
+    code = "node_not_found"
+
+    def __init__(self, workflow_id: str, node_id: str) -> None:
+        super().__init__(f"workflow {workflow_id!r} has no node {node_id!r}")
+        self.workflow_id = workflow_id
+        self.node_id = node_id
+
+
+class NothingWaits(ExecutorError):
+    """A node was completed, or an event was sent, that nothing waits for; `node_id` or `event` is empty."""
+
+    code = "nothing_waits"
+
+    def __init__(self, workflow_id: str, node_id: str, event: str) -> None:
+        what = f"no node waits for the event {event!r}" if event else f"node {node_id!r} does not wait"
+        super().__init__(f"workflow {workflow_id!r}: {what}")
+        self.workflow_id = workflow_id
+        self.node_id = node_id
+        self.event = event
+
+
 class CommandReused(ExecutorError):
     """A command id came again with another command."""
 

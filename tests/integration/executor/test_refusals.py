@@ -169,12 +169,6 @@ async def test_an_unknown_workflow_is_not_found(client: Client) -> None:
         assert refusal.info.metadata["workflow_id"] == "w"
 
 
-async def test_what_is_not_built_yet_says_so(client: Client) -> None:
-    request = pb.CompleteNodeRequest(workflow_id="w", node_id="a")
-    with refused(grpc.StatusCode.UNIMPLEMENTED, "unsupported"):
-        await client.stub.CompleteNode(request, timeout=CALL_SECONDS)
-
-
 async def test_a_command_that_makes_no_sense_now_says_which_state_the_run_is_in(client: Client, gate: Gate) -> None:
     await client.run(noops(1))
     for call in (client.pause(), client.resume(), client.stop()):

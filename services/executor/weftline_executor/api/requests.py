@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from weftline_executor.errors import InvalidArgument
+from weftline_executor.graph.definition import MAX_DEPTH, too_deep
 
 WORKFLOW_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 MAX_PAGE = 1000
@@ -33,6 +34,23 @@ def check_length(field: str, value: str, limit: int) -> str:
     if len(value) > limit:
         raise InvalidArgument(field, f"expected at most {limit} characters, got {len(value)}")
     return value
+
+
+def check_json(field: str, value: str, limit: int) -> bytes:
+    """Gives JSON text back, or nothing for nothing.
+
+    Raises InvalidArgument when it is longer than `limit` bytes, is not JSON, or nests too deep.
+    """
+    body = value.encode()
+    if len(body) > limit:
+        raise InvalidArgument(field, f"expected at most {limit} bytes, got {len(body)}")
+    try:
+        deep = bool(body) and too_deep(msgspec.json.decode(body))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidArgument(field, f"expected JSON: {error}") from None
+    if deep:
+        raise InvalidArgument(field, f"expected at most {MAX_DEPTH} levels")
+    return body
 
 
 def check_enum(field: str, value: int, names: Mapping[int, str]) -> None:

@@ -38,6 +38,8 @@ _STOP_MODES = requests.enum_names(pb.StopMode.items())
 MAX_COMMAND_ID = 128
 MAX_BY = 256
 MAX_REASON = 1024
+MAX_EVENT = 256
+MAX_DATA = 32_768
 _MINTED_IDS = uuid.UUID("5d1c0f4e-6a3b-4c7e-9d0a-2f8b7c1e4a90")
 
 _log = logging.getLogger(__name__)
@@ -157,14 +159,29 @@ class WorkflowService(WorkflowServiceServicer):
         self, request: pb.CompleteNodeRequest, context: ServicerContext[Any, Any]
     ) -> pb.CompleteNodeResponse:
         """See the contract."""
-        raise Unsupported("this version has no nodes that wait for a person")
+        _check_command(request)
+        if bool(request.node_id) is bool(request.event):
+            raise InvalidArgument("node_id", "expected a node or an event, and not both")
+        complete = self._engine.commands.complete(
+            request.workflow_id,
+            node_id=request.node_id,
+            event=requests.check_length("event", request.event, MAX_EVENT),
+            data=requests.check_json("data_json", request.data_json, MAX_DATA),
+            by=request.by,
+            command_id=request.command_id,
+        )
+        return pb.CompleteNodeResponse(result=self._result(await self._counted("complete", complete)))
 
     @_answering
     async def RerunWorkflow(
         self, request: pb.RerunWorkflowRequest, context: ServicerContext[Any, Any]
     ) -> pb.RerunWorkflowResponse:
         """See the contract."""
-        raise Unsupported("this version takes no results over")
+        _check_command(request)
+        rerun = self._engine.commands.rerun(
+            request.workflow_id, from_node=request.from_node_id, by=request.by, command_id=request.command_id
+        )
+        return pb.RerunWorkflowResponse(result=self._result(await self._counted("rerun", rerun)))
 
     async def ReadArtifact(
         self, request: pb.ReadArtifactRequest, context: ServicerContext[Any, Any]
@@ -301,12 +318,15 @@ _Command = (
     | pb.ResumeWorkflowRequest
     | pb.StopWorkflowRequest
     | pb.RetryWorkflowRequest
+    | pb.RerunWorkflowRequest
+    | pb.CompleteNodeRequest
 )
 
 
 def _check_command(request: _Command) -> None:
     if not isinstance(request, pb.StartWorkflowRequest):
         requests.check_id("workflow_id", request.workflow_id)
+    if not isinstance(request, pb.StartWorkflowRequest | pb.RerunWorkflowRequest | pb.CompleteNodeRequest):
         requests.check_length("reason", request.reason, MAX_REASON)
     requests.check_length("command_id", request.command_id, MAX_COMMAND_ID)
     requests.check_length("by", request.by, MAX_BY)

@@ -26,8 +26,10 @@ STATUS_CODES: Mapping[type[errors.ExecutorError], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidWorkflow: grpc.StatusCode.INVALID_ARGUMENT,
     errors.WorkflowNotFound: grpc.StatusCode.NOT_FOUND,
+    errors.NodeNotFound: grpc.StatusCode.NOT_FOUND,
     errors.RunActive: grpc.StatusCode.ALREADY_EXISTS,
     errors.IllegalCommand: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.NothingWaits: grpc.StatusCode.FAILED_PRECONDITION,
     errors.CommandReused: grpc.StatusCode.INVALID_ARGUMENT,
     errors.ExecutorFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,
@@ -65,7 +67,7 @@ async def abort(context: ServicerContext[Message, Message], error: errors.Execut
 
 
 def _metadata(error: errors.ExecutorError) -> dict[str, str]:
-    names = ("workflow_id", "run_id", "state", "command", "field")
+    names = ("workflow_id", "run_id", "state", "command", "field", "node_id", "event")
     metadata = {name: str(value) for name in names if (value := getattr(error, name, None))}
     if isinstance(error, errors.InvalidWorkflow):
         metadata["faults"] = str(len(error.faults))

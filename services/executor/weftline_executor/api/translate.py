@@ -9,7 +9,7 @@ from weftline.v1 import events_pb2 as pb
 from weftline.v1 import workflow_service_pb2 as service_pb
 from weftline_executor.model import events as model
 from weftline_executor.model.records import RunRecord
-from weftline_executor.model.states import LogLevel, NodeStatus, RunState
+from weftline_executor.model.states import WAITS, LogLevel, NodeStatus, RunState
 from weftline_executor.replay import NodeState, RunProjection
 
 RUN_STATES = {state: pb.RunState.Value(f"RUN_STATE_{state.name}") for state in RunState}
@@ -187,6 +187,8 @@ def node_state(node_id: str, state: NodeState | None) -> pb.NodeTransition:
     message.reason = state.reason
     if state.status is NodeStatus.SUCCESS:
         message.data_json, message.handle, message.by = text(state.output), state.handle, state.by
+    elif state.status is NodeStatus.PENDING and state.reason in WAITS:
+        message.data_json = text(state.output)
     elif state.status is NodeStatus.ERROR:
         message.data_json, message.error, message.error_code = text(state.output), state.error, state.code
         message.handled = state.handled

@@ -22,10 +22,11 @@ class Attempt:
     """An attempt of the node with this index; once `done`, its outcome is decided and nothing it says counts.
 
     `progress` (0 to 1, None until it is reported) and `partial` (what it shows so far, as JSON text, or empty) are the
-    newest that was told.
+    newest that was told. `already_ms` is what attempts took that were cut off by the end of the process.
     """
 
     __slots__ = (
+        "already_ms",
         "begun",
         "cancel",
         "cancelled",
@@ -46,6 +47,7 @@ class Attempt:
         self.node_id = node_id
         self.number = number
         self.begun = time.monotonic_ns()
+        self.already_ms = 0
         self.cancel: Callable[[], None] | None = None
         self.cancelled = False
         self.done = False

@@ -13,15 +13,15 @@ from weftline_executor.engine.failing import Decision, decide
 from weftline_executor.engine.inputs import RunData
 from weftline_executor.engine.journal import Journal
 from weftline_executor.engine.launch import Launch, PreparedNode
-from weftline_executor.engine.outcome import Failure, Success
+from weftline_executor.engine.outcome import Failure, Success, Waiting
 from weftline_executor.engine.progress import ProgressReport
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.timers import RunTimers
 from weftline_executor.engine.verdict import clean, json_object
 from weftline_executor.graph import Frontier, Graph
 from weftline_executor.model.events import NO_JSON, LogWritten, NodeFailed, NodePending, NodeRunning, NodeSucceeded
-from weftline_executor.model.states import Handling, LogLevel, PendingReason
-from weftline_executor.replay import RunProjection
+from weftline_executor.model.states import Handling, LogLevel, PendingReason, SuccessReason
+from weftline_executor.replay import NodeState, RunProjection
 
 MAX_CONTEXT = 8192
 MAX_MESSAGE = 8192
@@ -29,6 +29,13 @@ CANCELLED = Failure("cancelled: the run was stopped", "cancelled", retryable=Fal
 INTERRUPTED = Failure("the executor stopped while the node ran", "interrupted", retryable=False)
 CRASH_LOOP = Failure("the executor died each time that the node ran", "crash_loop", retryable=False)
 MAX_RECOVERIES = 20
+
+
+class Waits(Protocol):
+    """Where attempts go that wait for a word from outside."""
+
+    def begin(self, attempt: Attempt, waiting: Waiting) -> None:
+        """An attempt has come to where it waits."""
 
 
 class Run(Protocol):
@@ -41,6 +48,14 @@ class Run(Protocol):
     @property
     def halted(self) -> bool:
         """Whether nothing new may start any more."""
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What nodes can read of the run as a whole."""
+
+    @property
+    def waits(self) -> Waits:
+        """Takes attempts that wait for a word from outside."""
 
     def attempt_ended(self, handling: Handling) -> None:
         """The outcome of an attempt was written."""
@@ -80,11 +95,12 @@ class Attempts:
         """What a node runs."""
         return self._prepared[node]
 
-    def pend(self, node: int, number: int, reason: PendingReason, due: int = 0) -> None:
-        """Writes that a node will be tried with this attempt number, and why not now."""
+    def pend(self, node: int, number: int, reason: PendingReason, due: int = 0, details: bytes = b"") -> None:
+        """Writes that a node waits with this attempt number, and why."""
         self._numbers[node] = number
         seq, now = self._journal.next_seq(), self._runtime.now()
-        self._journal.append(NodePending(seq, now, self._run.graph.nodes[node].id, number, reason, due))
+        raw = msgspec.Raw(details) if details else NO_JSON
+        self._journal.append(NodePending(seq, now, self._run.graph.nodes[node].id, number, reason, due, raw))
 
     def number(self, node: int) -> int:
         """The number of a node's next attempt."""
@@ -118,12 +134,12 @@ class Attempts:
         inputs = self._data.inputs(frontier, attempt.index) if prepared.call.needs_inputs else {}
         earlier = self._run.projection.nodes.get(attempt.node_id) if attempt.number > 1 else None
         begun = earlier.first_started_at if earlier else None
-        already_elapsed = 0.0 if begun is None else max(0.0, (self._runtime.now() - begun) / 1000)
+        attempt.already_ms = 0 if begun is None else max(0, self._runtime.now() - begun)
         timeouts = self._run.graph.nodes[attempt.index].policy.timeouts
         self._timers.watch(attempt, timeouts, lambda kind, limit: self._expired(attempt, kind, limit))
-        projection, scope = self._run.projection, self._data.scope(inputs)
+        projection, scope = self._run.projection, self._data.scope(inputs, self._run.facts)
         self._runtime.launcher.launch(
-            Launch(attempt, prepared, inputs, scope, projection.workflow_id, projection.run_id, already_elapsed, self)
+            Launch(attempt, prepared, inputs, scope, projection.workflow_id, projection.run_id, self)
         )
 
     def cancel(self) -> None:
@@ -161,8 +177,8 @@ class Attempts:
         for attempt in list(self._running.values()):
             self.finish(attempt, CANCELLED)
 
-    def finish(self, attempt: Attempt, result: Success | Failure) -> None:
-        """An attempt ended; ignored when its outcome was decided before."""
+    def finish(self, attempt: Attempt, result: Success | Failure | Waiting) -> None:
+        """An attempt ended, or waits for a word from outside; ignored when its outcome was decided before."""
         if attempt.done:
             return
         attempt.done = True
@@ -171,19 +187,47 @@ class Attempts:
         duration = attempt.elapsed_ms()
         handling = Handling.NONE
         if isinstance(result, Success):
-            self.uncommitted += 1
-            seq, now = self._journal.next_seq(), self._runtime.now()
-            output = msgspec.Raw(result.output) if result.output else NO_JSON
-            succeeded = NodeSucceeded(seq, now, attempt.node_id, attempt.number, duration, output, result.handle)
-            self._journal.append(succeeded, len(result.output))
+            self.succeed(attempt.index, result.output, duration, result.handle)
+        elif isinstance(result, Waiting) and not attempt.cancelled:
+            self._run.waits.begin(attempt, result)
         else:
-            handling = self.fail(attempt.index, CANCELLED if attempt.cancelled else result, duration)
-        self._run.progress.attempt_ended(attempt, duration, isinstance(result, Success))
+            failed = CANCELLED if attempt.cancelled or isinstance(result, Waiting) else result
+            _, handling = self.fail(attempt.index, failed, duration)
+        if isinstance(result, Waiting):
+            self._run.progress.interrupted(attempt)
+        else:
+            self._run.progress.attempt_ended(attempt, duration, isinstance(result, Success))
         self._runtime.slots.release()
         self._run.attempt_ended(handling)
 
-    def fail(self, node: int, failure: Failure, duration: int) -> Handling:
-        """Writes that a node failed, and what follows by its policy."""
+    def succeed(
+        self,
+        node: int,
+        output: bytes,
+        duration: int,
+        handle: str = "",
+        reason: SuccessReason = SuccessReason.NONE,
+        by: str = "",
+    ) -> int:
+        """Writes that a node succeeded, and gives the seq of the event."""
+        self.uncommitted += 1
+        seq, now = self._journal.next_seq(), self._runtime.now()
+        raw = msgspec.Raw(output) if output else NO_JSON
+        node_id, number = self._run.graph.nodes[node].id, self.number(node)
+        self._journal.append(NodeSucceeded(seq, now, node_id, number, duration, raw, handle, reason, by), len(output))
+        return seq
+
+    def take_over(self, node: int, state: NodeState) -> None:
+        """Writes that a node has the result that it had in another run."""
+        seq, now = self._journal.next_seq(), self._runtime.now()
+        node_id, duration = self._run.graph.nodes[node].id, state.duration or 0
+        self._journal.append(
+            NodeSucceeded(seq, now, node_id, 1, duration, state.output, state.handle, SuccessReason.REUSED),
+            len(bytes(state.output)),
+        )
+
+    def fail(self, node: int, failure: Failure, duration: int) -> tuple[int, Handling]:
+        """Writes that a node failed, and what follows by its policy; gives the seq of the event and what follows."""
         definition, number = self._run.graph.nodes[node], self.number(node)
         state = self._run.projection.nodes.get(definition.id)
         decision = Decision(Handling.NONE)
@@ -200,7 +244,7 @@ class Attempts:
         )
         if decision.handling is Handling.RETRY:
             self.pend(node, number + 1, PendingReason.RETRY, now + round(decision.delay * 1000))
-        return decision.handling
+        return seq, decision.handling
 
     def finish_blocked(self, attempt: Attempt, failure: Failure) -> None:
         """Fails an attempt, if it is one of this run, whose code never gives its event loop back."""

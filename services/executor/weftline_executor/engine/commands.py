@@ -1,4 +1,4 @@
-"""What clients ask of workflows: start, pause, resume, stop, retry. Each acts once, however often it comes."""
+"""What clients ask of workflows, from start to rerun. Each command acts once, however often it comes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from weftline_executor.engine.ids import new_run_id
 from weftline_executor.engine.locks import KeyedLocks
 from weftline_executor.engine.run import Run
 from weftline_executor.engine.runtime import Runtime
-from weftline_executor.errors import CommandReused, ExecutorFull, IllegalCommand, RunActive, WorkflowNotFound
+from weftline_executor.errors import (
+    CommandReused,
+    ExecutorFull,
+    IllegalCommand,
+    NodeNotFound,
+    RunActive,
+    WorkflowNotFound,
+)
 from weftline_executor.graph import Graph
 from weftline_executor.model.records import RunRecord
 from weftline_executor.model.states import RunState
@@ -22,7 +29,9 @@ _LEGAL = {
     "pause": frozenset({RunState.RUNNING}),
     "resume": frozenset({RunState.PAUSING, RunState.PAUSED}),
     "stop": frozenset({RunState.RUNNING, RunState.PAUSING, RunState.PAUSED, RunState.STOPPING}),
+    "complete": frozenset({RunState.RUNNING, RunState.PAUSING, RunState.PAUSED}),
     "retry": frozenset({RunState.ERROR, RunState.STOPPED}),
+    "rerun": frozenset({RunState.SUCCESS, RunState.ERROR, RunState.STOPPED}),
 }
 """The states of a run in which a command makes sense."""
 
@@ -117,6 +126,20 @@ class Commands:
             lambda run: run.stop(by=by, reason=reason, command_id=command_id, grace_ms=grace_ms),
         )
 
+    async def complete(
+        self, workflow_id: str, *, node_id: str = "", event: str = "", data: bytes, by: str, command_id: str
+    ) -> CommandResult:
+        """Ends the wait of a node, or of all that wait for `event`, with `data` (JSON text, or empty).
+
+        Raises IllegalCommand, WorkflowNotFound, NodeNotFound, NothingWaits.
+        """
+        return await self._command(
+            "complete",
+            workflow_id,
+            command_id,
+            lambda run: run.complete(node_id, event, data, by=by, command_id=command_id),
+        )
+
     async def retry(self, workflow_id: str, *, by: str, reason: str, command_id: str) -> CommandResult:
         """Runs what failed in the newest run, and what that cut off, again: the same run, its next generation.
 
@@ -126,15 +149,36 @@ class Commands:
             repeated = await self._repeated(workflow_id, command_id, "retry")
             if repeated is not None:
                 return repeated
-            self._host.refuse_if_unable()
-            record = await self._newest(workflow_id)
-            active = self._host.runs.get(workflow_id)
-            if active is not None or record.state not in _LEGAL["retry"]:
-                raise IllegalCommand("retry", workflow_id, active.state if active else record.state)
-            projection = await load_projection(self._store, record)
-            graph = await self._host.compile(bytes(projection.definition))
+            projection, graph = await self._ended("retry", workflow_id)
             run = self._add(Run(self._runtime, graph, projection, projection.seq))
             return await _answer(run, run.retry(by=by, reason=reason, command_id=command_id))
+
+    async def rerun(self, workflow_id: str, *, from_node: str, by: str, command_id: str) -> CommandResult:
+        """Begins a run that takes over the newest run's results, but for a node and what follows it.
+
+        Raises IllegalCommand while that run is active, WorkflowNotFound, NodeNotFound, InvalidWorkflow, ExecutorFull.
+        """
+        async with self._locks.hold(workflow_id):
+            repeated = await self._repeated(workflow_id, command_id, "rerun")
+            if repeated is not None:
+                return repeated
+            earlier, graph = await self._ended("rerun", workflow_id)
+            if from_node not in graph.index:
+                raise NodeNotFound(workflow_id, from_node)
+            projection = RunProjection(workflow_id, new_run_id(self._runtime.now()))
+            run = self._add(Run(self._runtime, graph, projection, earlier.seq))
+            self._runtime.metrics.runs_started.inc()
+            return await _answer(run, run.begin_from(earlier, graph.index[from_node], by=by, command_id=command_id))
+
+    async def _ended(self, command: str, workflow_id: str) -> tuple[RunProjection, Graph]:
+        """The newest run and its graph. Raises IllegalCommand unless it has ended as the command wants it."""
+        self._host.refuse_if_unable()
+        record = await self._newest(workflow_id)
+        active = self._host.runs.get(workflow_id)
+        if active is not None or record.state not in _LEGAL[command]:
+            raise IllegalCommand(command, workflow_id, active.state if active else record.state)
+        projection = await load_projection(self._store, record)
+        return projection, await self._host.compile(bytes(projection.definition))
 
     async def _command(self, name: str, workflow_id: str, command_id: str, act: Callable[[Run], int]) -> CommandResult:
         async with self._locks.hold(workflow_id):

@@ -64,9 +64,9 @@ class RunData(Mapping[str, object]):
                     several.append(value)
         return inputs
 
-    def scope(self, inputs: Mapping[str, object]) -> Scope:
-        """What the expressions of a node with these inputs can read."""
-        return Scope(self, inputs, self._graph.config.params)
+    def scope(self, inputs: Mapping[str, object], run: Mapping[str, object]) -> Scope:
+        """What the expressions of a node with these inputs can read; `run` says how the run as a whole stands."""
+        return Scope(self, inputs, self._graph.config.params, run)
 
 
 def _has_output(state: NodeState) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from weftline_executor.engine.attempt import Attempt, Reporter
-from weftline_executor.engine.outcome import Failure, Success
+from weftline_executor.engine.outcome import Result
 from weftline_executor.graph import NodeDef
 from weftline_executor.nodes import NodeType, PreparedCall, Scope
 
@@ -47,13 +47,13 @@ class PreparedNode:
 class Owner(Reporter, Protocol):
     """Whose attempt it is; called in the engine's event loop only."""
 
-    def finish(self, attempt: Attempt, result: Success | Failure) -> None:
-        """The attempt ended."""
+    def finish(self, attempt: Attempt, result: Result) -> None:
+        """The attempt ended, or has come to where it waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """All that is needed to run one attempt; `already_elapsed` is what earlier attempts took, in seconds."""
+    """All that is needed to run one attempt."""
 
     attempt: Attempt
     node: PreparedNode
@@ -61,7 +61,6 @@ class Launch:
     scope: Scope
     workflow_id: str
     run_id: str
-    already_elapsed: float
     owner: Owner
 
     @property

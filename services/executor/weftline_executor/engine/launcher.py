@@ -11,7 +11,7 @@ from typing import Any, cast
 from weftline_executor.engine.attempt import AttemptSink
 from weftline_executor.engine.launch import Launch
 from weftline_executor.engine.nodeloop import NodeLoops
-from weftline_executor.engine.outcome import Failure, Success, failure_of, success_of, without_secrets
+from weftline_executor.engine.outcome import Failure, Result, failure_of, result_of, without_secrets
 from weftline_executor.engine.processes import Processes
 from weftline_executor.nodes import Context, SecretSession
 
@@ -46,7 +46,7 @@ class Launcher:
             f"{launch.run_id}:{attempt.node_id}",
             sink,
             secrets,
-            launch.already_elapsed,
+            attempt.already_ms / 1000,
         )
         isolation = launch.node.type.isolation
         try:
@@ -65,9 +65,9 @@ class Launcher:
             case _:
                 self._in_loop(launch, context, kwargs)
 
-    def _call(self, launch: Launch, context: Context, kwargs: Mapping[str, object]) -> Success | Failure:
+    def _call(self, launch: Launch, context: Context, kwargs: Mapping[str, object]) -> Result:
         try:
-            return self._success(launch, launch.node.call.call(context, kwargs, launch.inputs))
+            return self._result(launch, launch.node.call.call(context, kwargs, launch.inputs))
         except BaseException as error:
             # Also `sys.exit`: code of a node must end neither its thread unheard nor the engine.
             return self._failure(launch, error)
@@ -90,31 +90,31 @@ class Launcher:
 
         def done(task: asyncio.Task[Any]) -> None:
             if task.cancelled():
-                result: Success | Failure = Failure("CancelledError: the node cancelled itself", "node_raised")
+                result: Result = Failure("CancelledError: the node cancelled itself", "node_raised")
             elif (error := task.exception()) is not None:
                 result = self._failure(launch, error)
             else:
-                result = cast("Success | Failure", task.result())
+                result = cast("Result", task.result())
             self._report(launch, result)
 
-        async def work() -> Success | Failure:
+        async def work() -> Result:
             try:
                 awaitable = launch.node.call.call(context, kwargs, launch.inputs)
-                return self._success(launch, await cast("Coroutine[Any, Any, object]", awaitable))
+                return self._result(launch, await cast("Coroutine[Any, Any, object]", awaitable))
             except (SystemExit, KeyboardInterrupt) as error:
                 # A task that lets these through ends its event loop, and every other node in it.
                 return self._failure(launch, error)
 
         attempt.cancel = self._loops.submit(attempt, work(), done)
 
-    def _report(self, launch: Launch, result: Success | Failure) -> None:
+    def _report(self, launch: Launch, result: Result) -> None:
         shown = without_secrets(result, launch.attempt.secrets)
         # The loop is closed when the process ends before the node does; nobody waits for it then.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(launch.owner.finish, launch.attempt, shown)
 
-    def _success(self, launch: Launch, value: object) -> Success | Failure:
-        return success_of(value, launch.node.handles, self._max_output)
+    def _result(self, launch: Launch, value: object) -> Result:
+        return result_of(value, launch.node.handles, self._max_output)
 
     def _failure(self, launch: Launch, error: BaseException) -> Failure:
         return failure_of(error, launch.where, launch.attempt.secrets)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import msgspec
 
 from weftline_executor.engine.verdict import clean, json_object, nests_too_deep
 from weftline_executor.graph.definition import MAX_DEPTH
+from weftline_executor.model.states import PendingReason
 from weftline_executor.nodes import (
     Branch,
     ConfigInvalid,
@@ -18,11 +20,14 @@ from weftline_executor.nodes import (
     SecretMissing,
     SecretSession,
     SecretUnreadable,
+    Wait,
 )
 
 MAX_ERROR = 4096
 MAX_CODE = 128
 MAX_DETAILS = 16_384
+MAX_WAIT = 32_768
+MAX_WAIT_MESSAGE = 4096
 _log = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
 
@@ -49,8 +54,42 @@ class Failure:
     retry_after: float = 0.0
 
 
-def success_of(value: object, handles: Sequence[str], max_output: int) -> Success | Failure:
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The attempt waits for a word from outside, for `deadline` seconds at most; `details` is a JSON object."""
+
+    reason: PendingReason
+    details: bytes
+    deadline: float | None
+
+
+Result: TypeAlias = Success | Failure | Waiting
+
+
+def result_of(value: object, handles: Sequence[str], max_output: int) -> Result:
     """What the value that a node gave comes to; `handles` are its output handles, `max_output` is in bytes."""
+    return _waiting(value) if isinstance(value, Wait) else success_of(value, handles, max_output)
+
+
+def _waiting(wait: Wait) -> Result:
+    details: dict[str, object] = {}
+    if wait.message:
+        details["message"] = clean(wait.message, MAX_WAIT_MESSAGE)
+    if wait.event:
+        details["event"] = wait.event
+    if wait.default is not msgspec.UNSET:
+        details["default"] = wait.default
+    try:
+        encoded = _encoder.encode(details)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        return Failure(f"the node waits with a default that is not JSON: {error}", "bad_output", retryable=False)
+    if len(encoded) > MAX_WAIT:
+        return Failure(f"what the node waits for is over {MAX_WAIT} bytes", "bad_output", retryable=False)
+    return Waiting(PendingReason(wait.kind), encoded, wait.deadline)
+
+
+def success_of(value: object, handles: Sequence[str], max_output: int) -> Success | Failure:
+    """What the value of a node that does not wait comes to; see `result_of`."""
     handle = ""
     if isinstance(value, Branch):
         if value.handle not in handles:
@@ -95,12 +134,14 @@ def _unknown_failure(error: BaseException, where: str, secrets: SecretSession | 
     return Failure(told(f"{type(error).__name__}: {error}", MAX_ERROR, secrets), "node_raised")
 
 
-def without_secrets(result: Success | Failure, secrets: SecretSession | None) -> Success | Failure:
+def without_secrets(result: Result, secrets: SecretSession | None) -> Result:
     """The result with every secret that the attempt has read taken out."""
     if secrets is None or not secrets.used:
         return result
     if isinstance(result, Success):
         return Success(secrets.scrub_json(result.output), result.handle)
+    if isinstance(result, Waiting):
+        return replace(result, details=secrets.scrub_json(result.details))
     return replace(result, error=secrets.scrub(result.error), details=secrets.scrub_json(result.details))
 
 

@@ -175,7 +175,7 @@ def _begin(launch: Launch, context: Context, config: WorkerConfig) -> Begin:
         context.node_id,
         context.attempt,
         context.idempotency_key,
-        launch.already_elapsed,
+        launch.attempt.already_ms / 1000,
         memory_mb << 20,
         cpu_seconds,
     )

@@ -44,12 +44,13 @@ def resolve(frontier: Frontier, node: int, state: NodeState) -> Resolution:
 def to_reset(graph: Graph, projection: RunProjection) -> set[int]:
     """The nodes of an ended run that another generation decides anew.
 
-    Those are the ones that failed for good, those that the end kept from running, and all skips below one of them.
+    Those are the ones that failed for good, those that the end kept from running, all skips below one of them, and the
+    `finally` nodes.
     """
     reset: set[int] = set()
     for node in graph.order:
         state = projection.nodes.get(graph.nodes[node].id)
-        if state is None or (state.status is NodeStatus.ERROR and not state.handled):
+        if graph.nodes[node].policy.final or state is None or (state.status is NodeStatus.ERROR and not state.handled):
             reset.add(node)
         elif state.status is NodeStatus.SKIPPED:
             below = any(graph.sources[edge] in reset for edge in graph.incoming[node])
@@ -60,20 +61,60 @@ def to_reset(graph: Graph, projection: RunProjection) -> set[int]:
     return reset
 
 
+def reusable(graph: Graph, projection: RunProjection, first: int) -> list[int]:
+    """The nodes whose success another run can take over that begins anew with the node `first`.
+
+    Those are the ones that follow neither from it nor from a node that did not succeed, in topological order.
+    """
+    anew = {first}
+    kept: list[int] = []
+    for node in graph.order:
+        definition = graph.nodes[node]
+        state = projection.nodes.get(definition.id)
+        if node in anew or definition.policy.final or any(graph.sources[edge] in anew for edge in graph.incoming[node]):
+            anew.add(node)
+        elif state is not None and state.status is NodeStatus.SUCCESS:
+            kept.append(node)
+        elif state is None or state.status is not NodeStatus.SKIPPED or state.reason == SkipReason.RUN_STOPPED:
+            anew.add(node)
+    return kept
+
+
+def _known(graph: Graph, projection: RunProjection, node: int) -> bool:
+    """Whether something happened to a `finally` node, so that the run has come to those."""
+    return graph.nodes[node].policy.final and graph.nodes[node].id in projection.nodes
+
+
 def rebuild(graph: Graph, projection: RunProjection, without: Collection[int] = ()) -> Standing:
     """Replays what became of each node through a new frontier, of those in `without` as if nothing had."""
     frontier = Frontier(graph)
-    first = frontier.begin()
-    decided, skipped = list(first.ready), list(first.skipped)
-    for node in graph.order:
-        state = projection.nodes.get(graph.nodes[node].id)
-        if node in without or state is None or state.status not in (NodeStatus.SUCCESS, NodeStatus.ERROR):
-            continue
-        # It stays decided, even if something above it is decided anew.
-        frontier.settle(node)
-        resolution = resolve(frontier, node, state)
-        decided += resolution.ready
-        skipped += resolution.skipped
+    decided: list[int] = []
+    skipped: list[tuple[int, SkipReason]] = []
+
+    def take(resolution: Resolution) -> None:
+        decided.extend(resolution.ready)
+        skipped.extend(resolution.skipped)
+
+    def replay(final: bool) -> None:
+        for node in graph.order:
+            state = projection.nodes.get(graph.nodes[node].id)
+            if graph.nodes[node].policy.final is not final or node in without or state is None:
+                continue
+            if state.status in (NodeStatus.SUCCESS, NodeStatus.ERROR):
+                # It stays decided, even if something above it is decided anew.
+                frontier.settle(node)
+                take(resolve(frontier, node, state))
+
+    take(frontier.begin())
+    replay(final=False)
+    if any(_known(graph, projection, node) for node in range(len(graph)) if node not in without):
+        take(frontier.finish())
+        replay(final=True)
+    for node, definition in enumerate(graph.nodes):
+        # What was skipped because the run was ending follows from nothing that the frontier has seen.
+        state = projection.nodes.get(definition.id)
+        if node not in without and state is not None and state.status is NodeStatus.SKIPPED:
+            frontier.settle(node)
 
     def status(node: int) -> NodeStatus:
         state = projection.nodes.get(graph.nodes[node].id)

@@ -120,7 +120,7 @@ class Engine:
         self._closing = False
         metrics.runs_active.set_function(lambda: len(self.runs))
         metrics.nodes_running.set_function(lambda: self._runtime.slots.used)
-        metrics.nodes_waiting.set_function(lambda: sum(run.waiting_nodes for run in self.runs.copy().values()))
+        metrics.nodes_waiting.set_function(lambda: sum(len(run.scheduler) for run in self.runs.copy().values()))
         metrics.runs_waiting.set_function(lambda: self._runtime.slots.waiting)
 
     @property

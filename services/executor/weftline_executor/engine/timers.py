@@ -9,6 +9,9 @@ from collections.abc import Callable
 from weftline_executor.engine.attempt import Attempt
 from weftline_executor.graph.policy import Timeouts
 
+RUN = -1
+"""Stands for the run itself among the timers of its nodes."""
+
 
 class RunTimers:
     """Named timers of a run, by node or for the run as a whole; all are gone after `close`."""

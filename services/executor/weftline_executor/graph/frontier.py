@@ -44,7 +44,9 @@ class Resolution:
 class Frontier:
     """The edge states of one run.
 
-    Each node is decided once: it becomes ready or is skipped. `undecided` counts those that are neither yet.
+    Each node is decided once: it becomes ready or is skipped. `undecided` counts those that are neither yet, without
+    the `finally` nodes, of which none is decided before `finish`. To them only edges from their like are something to
+    wait for; what other edges bring they are given.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -56,16 +58,35 @@ class Frontier:
         self._worst = [Outcome.TAKEN] * size
         self._decided = bytearray(size)
         self._edge_taken = bytearray(len(graph.edges))
-        self.undecided = size
+        self._final = bytearray(node.policy.final for node in graph.nodes)
+        self._finals = sum(self._final)
+        self._edges = [len(edges) for edges in graph.incoming]
+        for source, target in zip(graph.sources, graph.targets, strict=True):
+            if self._final[target] and not self._final[source]:
+                self._edges[target] -= 1
+        self.finishing = False
+        self.undecided = size - self._finals
 
     def begin(self) -> Resolution:
         """The nodes that wait for nobody: those without in-edges, and those whose join says `always`."""
+        return self._open(0)
+
+    def finish(self) -> Resolution:
+        """All but the `finally` nodes have ended: gives those of them that wait for no other."""
+        self.finishing = True
+        return self._open(1)
+
+    def _open(self, final: int) -> Resolution:
         resolution = Resolution()
-        for node, incoming in enumerate(self._graph.incoming):
-            if not incoming:
-                self._decide(node, Verdict.RUN, resolution, [])
-            elif self._graph.nodes[node].join.rule == "always":
-                self._evaluate(node, resolution, [])
+        arrivals: list[tuple[int, Outcome]] = []
+        for node, definition in enumerate(self._graph.nodes):
+            if self._final[node] != final or self._decided[node]:
+                continue
+            if not self._edges[node]:
+                self._decide(node, Verdict.RUN, resolution, arrivals)
+            elif definition.join.rule == "always":
+                self._evaluate(node, resolution, arrivals)
+        self._spread(arrivals, resolution)
         return resolution
 
     def succeeded(self, node: int, handle: str = "") -> Resolution:
@@ -104,11 +125,19 @@ class Frontier:
         """Marks a node as decided by an earlier life of the run."""
         if not self._decided[node]:
             self._decided[node] = 1
-            self.undecided -= 1
+            if not self._final[node]:
+                self.undecided -= 1
 
-    def skip_rest(self) -> list[int]:
+    @property
+    def has_finals(self) -> bool:
+        """Whether the graph has `finally` nodes."""
+        return self._finals > 0
+
+    def skip_rest(self, but_finals: bool = False) -> list[int]:
         """Decides every undecided node as skipped and gives them in the order of the definition."""
-        rest = [node for node, decided in enumerate(self._decided) if not decided]
+        rest = [
+            node for node, decided in enumerate(self._decided) if not decided and not (but_finals and self._final[node])
+        ]
         for node in rest:
             self.settle(node)
         return rest
@@ -119,12 +148,19 @@ class Frontier:
 
     def _arrive(self, arrivals: list[tuple[int, Outcome]]) -> Resolution:
         resolution = Resolution()
+        self._spread(arrivals, resolution)
+        return resolution
+
+    def _spread(self, arrivals: list[tuple[int, Outcome]], resolution: Resolution) -> None:
         # A skip makes arrivals of its own; a work list instead of recursion, because a chain of skips can be long.
         for edge, outcome in arrivals:
             node = self._graph.targets[edge]
             if outcome is Outcome.TAKEN:
-                self._taken[node] += 1
                 self._edge_taken[edge] = 1
+            if self._final[node] and not self._final[self._graph.sources[edge]]:
+                continue
+            if outcome is Outcome.TAKEN:
+                self._taken[node] += 1
             else:
                 if outcome is Outcome.FAILED:
                     self._failed[node] += 1
@@ -133,11 +169,10 @@ class Frontier:
                 self._worst[node] = max(self._worst[node], outcome)
             if not self._decided[node]:
                 self._evaluate(node, resolution, arrivals)
-        return resolution
 
     def _evaluate(self, node: int, resolution: Resolution, arrivals: list[tuple[int, Outcome]]) -> None:
         verdict = self._graph.nodes[node].join.decide(
-            edges=len(self._graph.incoming[node]),
+            edges=self._edges[node],
             taken=self._taken[node],
             failed=self._failed[node],
             skipped=self._skipped[node],
@@ -148,11 +183,12 @@ class Frontier:
         if verdict is Verdict.WAIT:
             return
         self.settle(node)
-        if verdict is Verdict.RUN:
+        if verdict is Verdict.RUN and not self._graph.nodes[node].policy.disabled:
             resolution.ready.append(node)
         else:
             worst = self._worst[node]
-            resolution.skipped.append((node, _REASON[worst]))
+            reason = SkipReason.DISABLED if verdict is Verdict.RUN else _REASON[worst]
+            resolution.skipped.append((node, reason))
             # What failed upstream is why the whole branch is skipped, however long it is.
             outcome = Outcome.FAILED if worst is Outcome.FAILED else Outcome.SKIPPED
             arrivals.extend((edge, outcome) for edge in self._graph.outgoing[node])

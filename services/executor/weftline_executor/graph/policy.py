@@ -48,16 +48,21 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The policy of a node, but for its join; `default` is the JSON text of `default_value`."""
+    """The policy of a node, but for its join; `default` is the JSON text of `default_value`.
+
+    A `final` node runs when all others have ended, however they did; one that is `disabled` is skipped.
+    """
 
     retry: Retry | None = None
     timeouts: Timeouts = Timeouts()
     on_error: OnError = OnError.FAIL
     default: bytes = b""
+    final: bool = False
+    disabled: bool = False
 
 
 DEFAULT_POLICY = Policy()
-_KEYS = ("join", "retry", "timeout", "onError")
+_KEYS = ("join", "retry", "timeout", "onError", "finally", "disabled")
 
 
 class PolicyReader:
@@ -71,15 +76,20 @@ class PolicyReader:
     def read(self, raw: Mapping[str, object]) -> Policy:
         """The policy; where something is wrong the default takes its place."""
         for key in raw:
-            if key == "finally" and raw[key] not in (None, False):
-                self._fault(key, "unsupported_policy", "finally nodes are not supported by this version")
-            elif key not in (*_KEYS, "finally"):
+            if key not in _KEYS:
                 self._fault(key, "unknown_key", f"a policy has no key {key!r}")
         retry, timeouts = self._retry(raw.get("retry")), self._timeouts(raw.get("timeout"))
         on_error, default = self._on_error(raw.get("onError"))
-        if retry is None and timeouts == DEFAULT_POLICY.timeouts and on_error is OnError.FAIL:
-            return DEFAULT_POLICY
-        return Policy(retry, timeouts, on_error, default)
+        final, disabled = self._flag(raw, "finally"), self._flag(raw, "disabled")
+        policy = Policy(retry, timeouts, on_error, default, final, disabled)
+        return DEFAULT_POLICY if policy == DEFAULT_POLICY else policy
+
+    def _flag(self, raw: Mapping[str, object], key: str) -> bool:
+        value = raw.get(key)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        self._fault(key, "wrong_type", f"{key} is true or false")
+        return False
 
     def _retry(self, raw: object) -> Retry | None:
         if raw is None or raw is False:

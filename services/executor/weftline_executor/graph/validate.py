@@ -148,6 +148,7 @@ class _Compilation:
         graph = Graph(*parts)
         self._check_cycles(graph)
         self._check_joins(graph)
+        self._check_finals(graph)
         self._check_types(graph)
         return graph
 
@@ -266,9 +267,21 @@ class _Compilation:
         if self._dangling:
             return  # the edge that is wrong may be the one that is missing
         for node, incoming in zip(graph.nodes, graph.incoming, strict=True):
-            if node.join.count > len(incoming):
-                message = f"n_of is {node.join.count}, but the number of edges to this node is {len(incoming)}"
+            if not node.join.count:
+                continue
+            edges = sum(not node.policy.final or graph.nodes[graph.sources[edge]].policy.final for edge in incoming)
+            if node.join.count > edges:
+                message = f"n_of is {node.join.count}, but the number of edges to this node is {edges}"
                 self._fault(f"nodes[{node.at}].data.policy.join", "invalid_value", message, node.id)
+
+    def _check_finals(self, graph: Graph) -> None:
+        for edge, source, target in zip(graph.edges, graph.sources, graph.targets, strict=True):
+            if graph.nodes[source].policy.final and not graph.nodes[target].policy.final:
+                message = (
+                    f"node {edge.source!r} runs when all others have ended, so {edge.target!r} can't wait for it; "
+                    "make that a finally node too"
+                )
+                self._fault(f"edges[{edge.at}]", "finally_leads_on", message, edge.source)
 
     def _check_types(self, graph: Graph) -> None:
         # Large graphs are mostly of nodes that are configured alike.
@@ -325,6 +338,11 @@ class _Compilation:
                     node.id,
                 )
 
+    @staticmethod
+    def _has_ended(graph: Graph, source: int | None, node: NodeDef) -> bool:
+        """Whether a node has ended before another starts though no edges lead there: only `finally` nodes come last."""
+        return source is not None and node.policy.final and not graph.nodes[source].policy.final
+
     def _check_references(self, graph: Graph, references: Mapping[str, list[_Use]]) -> None:
         steps = 0
         for node_id, uses in references.items():
@@ -342,7 +360,7 @@ class _Compilation:
                 reachable = graph.descendants(source)
                 steps += 1 + sum(len(graph.outgoing[node]) for node in reachable)
             for use in far:
-                if use.position in reachable:
+                if use.position in reachable or self._has_ended(graph, source, use.node):
                     continue
                 node = use.node
                 code = "unknown_reference" if source is None else "not_an_ancestor"

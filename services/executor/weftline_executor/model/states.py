@@ -58,6 +58,8 @@ class SkipReason(StrEnum):
     """What leads to it was skipped for one of the other reasons, or its join asks for more than arrived."""
     UPSTREAM_FAILED = "upstream_failed"
     """A node above it failed, and nothing handled that."""
+    DISABLED = "disabled"
+    """Its policy says that it is not to run."""
     RUN_STOPPED = "run_stopped"
     """The run ended before it could begin."""
 
@@ -77,6 +79,14 @@ class PendingReason(StrEnum):
     """An immediate pause cancelled it; it begins again when the run is resumed."""
     RESET = "reset"
     """The run was retried, and the node is decided anew."""
+    APPROVAL = "approval"
+    """Somebody has to approve or reject it."""
+    EVENT = "event"
+    """An event has to be sent to it."""
+
+
+WAITS = frozenset({PendingReason.APPROVAL, PendingReason.EVENT})
+"""Why a node is pending that has run, and ends with a word from outside or at its time."""
 
 
 class SuccessReason(StrEnum):

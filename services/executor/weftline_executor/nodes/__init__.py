@@ -21,7 +21,7 @@ from weftline_executor.nodes.faults import ConfigFault, Reference
 from weftline_executor.nodes.node_type import NodeType
 from weftline_executor.nodes.prepared import PreparedCall
 from weftline_executor.nodes.registry import Registry
-from weftline_executor.nodes.results import Branch
+from weftline_executor.nodes.results import Branch, Wait
 from weftline_executor.nodes.scope import Scope
 from weftline_executor.nodes.scrub import SecretSession
 from weftline_executor.nodes.secrets import Secrets
@@ -51,6 +51,7 @@ __all__ = [
     "SecretSession",
     "SecretUnreadable",
     "Secrets",
+    "Wait",
     "node",
     "passed_on",
 ]

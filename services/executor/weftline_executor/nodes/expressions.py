@@ -19,7 +19,7 @@ from weftline_executor.nodes.values import Budget, plain, text
 
 MAX_SOURCE = 8 * 1024
 MAX_DEPTH = 80
-ROOTS = ("nodes", "inputs", "params")
+ROOTS = ("nodes", "inputs", "params", "run")
 ITEM_ROOTS = (*ROOTS, "item", "index")
 
 _SANDBOX = Sandbox()
@@ -239,7 +239,9 @@ def _node_id(node: ast.Getattr | ast.Getitem) -> str:
 def _check_name(name: ast.Name, owned: bool) -> None:
     if name.name not in ROOTS:
         near = difflib.get_close_matches(name.name, ROOTS, 1)
-        hint = f"did you mean {near[0]}?" if near else "there are nodes, inputs and params, and text is put in quotes"
+        hint = (
+            f"did you mean {near[0]}?" if near else "there are nodes, inputs, params and run, and text is put in quotes"
+        )
         raise _Refused(f"the name {name.name!r} is not known; {hint}")
     if name.name == "nodes" and not owned:
         raise _Refused('nodes is not a value by itself; write nodes.ID or nodes["ID"]')

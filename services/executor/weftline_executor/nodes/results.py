@@ -1,5 +1,7 @@
 """What a node may return besides a JSON value."""
 
+from typing import Literal
+
 import msgspec
 
 
@@ -8,3 +10,17 @@ class Branch(msgspec.Struct, frozen=True):
 
     handle: str
     output: object = None
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Says that the node waits for a word from outside: to be approved or rejected, or for an event.
+
+    `message` is shown to people, `event` is the event's name. After `deadline` seconds, which count from the start of
+    the attempt, `default` is taken for the answer; without one the node fails. None is no limit.
+    """
+
+    kind: Literal["approval", "event"]
+    message: str = ""
+    event: str = ""
+    deadline: float | None = None
+    default: object = msgspec.UNSET

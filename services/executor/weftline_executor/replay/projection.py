@@ -27,7 +27,7 @@ from weftline_executor.model.events import (
     RunStopping,
     StateChange,
 )
-from weftline_executor.model.states import Handling, NodeStatus, PendingReason, RunState
+from weftline_executor.model.states import WAITS, Handling, NodeStatus, PendingReason, RunState
 from weftline_executor.replay.transitions import NODE_TRANSITIONS, RUN_TRANSITIONS
 
 KEPT_LOGS = 200
@@ -230,7 +230,9 @@ class RunProjection:
             state.failures = state.recoveries = 0
         elif event.reason is PendingReason.RECOVERED:
             state.recoveries += 1
-        if event.reason not in (PendingReason.RECOVERED, PendingReason.CONCURRENCY):
+        if event.reason in WAITS:
+            state.output = event.details
+        elif event.reason not in (PendingReason.RECOVERED, PendingReason.CONCURRENCY):
             # The next attempt begins anew; only after a crash does an attempt go on where the one before was.
             state.first_started_at = None
         state.attempt = event.attempt

@@ -12,7 +12,7 @@ from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.launch import Launch, PreparedNode
 from weftline_executor.engine.launcher import Launcher
 from weftline_executor.engine.nodeloop import NodeLoops
-from weftline_executor.engine.outcome import Failure, Success
+from weftline_executor.engine.outcome import Failure, Result, Success
 from weftline_executor.engine.processes import Processes
 from weftline_executor.engine.workers import WorkerConfig
 from weftline_executor.graph.definition import NodeDef
@@ -80,11 +80,11 @@ def fail(ctx: Context) -> None:
 class Owner:
     """What a run would be told."""
 
-    results: list[Success | Failure] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
     threads: list[str] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def finish(self, attempt: Attempt, result: Success | Failure) -> None:
+    def finish(self, attempt: Attempt, result: Result) -> None:
         """See Owner."""
         self.results.append(result)
         self.threads.append(threading.current_thread().name)
@@ -113,10 +113,12 @@ def prepare(
     registry.load_module(__name__)
     prepared = PreparedNode.all([NodeDef("a", kind, data, 0)], registry)[0]
     scope = Scope(params={"p": 1})
-    return Launch(Attempt(0, "a", 2), prepared, inputs or {}, scope, "w", "r", elapsed, owner)
+    attempt = Attempt(0, "a", 2)
+    attempt.already_ms = round(elapsed * 1000)
+    return Launch(attempt, prepared, inputs or {}, scope, "w", "r", owner)
 
 
-async def outcome(launcher: Launcher, kind: str, **data: object) -> Success | Failure:
+async def outcome(launcher: Launcher, kind: str, **data: object) -> Result:
     """How an attempt of a node of this type ends."""
     owner = Owner()
     launcher.launch(prepare(owner, kind, data, inputs={"left": [1]}))

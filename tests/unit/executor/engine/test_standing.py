@@ -132,7 +132,10 @@ def test_only_what_succeeded_can_be_read() -> None:
     data = RunData(graph, history.projection)
     assert dict(data) == {"0": {"output": [1]}}
     assert (len(data), "1" in data, "2" in data, data.get("zz")) == (1, False, False, None)
-    assert data.scope({"h": 1}).variables() == {"nodes": data, "inputs": {"h": 1}, "params": {}}
+    assert data.scope({"h": 1}, {"id": "r"}).variables() == {
+        **{"nodes": data, "inputs": {"h": 1}, "params": {}},
+        "run": {"id": "r"},
+    }
 
 
 def test_more_outputs_can_be_read_than_are_kept_decoded() -> None:

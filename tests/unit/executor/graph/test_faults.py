@@ -78,7 +78,11 @@ FAULTS: dict[str, tuple[object, str, str, str]] = {
         canvas(task("a", policy={"timeout": {"idle": "1"}})),
         *(f"{NODE}.data.policy.timeout.idle", "invalid_value", "is a number"),
     ),
-    "finally": (canvas(task("a", policy={"finally": True})), f"{NODE}.data.policy.finally", "unsupported_policy", "no"),
+    "finally": (canvas(task("a", policy={"finally": 1})), f"{NODE}.data.policy.finally", "wrong_type", "true or false"),
+    "finally_leads_on": (
+        canvas(task("a", policy={"finally": True}), task("b"), edges=[{"source": "a", "target": "b"}]),
+        *("edges[0]", "finally_leads_on", "make that a finally node too"),
+    ),
     "on_error": (
         canvas(task("a", policy={"onError": "shrug"})),
         *(f"{NODE}.data.policy.onError", "invalid_value", "one of fail, fail_branch, pause"),

@@ -148,7 +148,7 @@ def test_a_value_that_cannot_be_had_is_explained(source: str, reason: str) -> No
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("{{ foo }}", "there are nodes, inputs and params"),
+        ("{{ foo }}", "there are nodes, inputs, params and run"),
         ("{{ node.a }}", "did you mean nodes?"),
         ("{{ nodes[params.n] }}", "a node is named in the expression itself"),
         ("{{ nodes }}", "nodes is not a value by itself"),

@@ -4,8 +4,10 @@ from weftline_executor.nodes.builtin.basics import fail, log, noop
 from weftline_executor.nodes.builtin.branching import condition, switch
 from weftline_executor.nodes.builtin.data import input_values, merge, output_value, set_values, template
 from weftline_executor.nodes.builtin.timing import delay
+from weftline_executor.nodes.builtin.waiting import approval, wait_for_event
 
 __all__ = [
+    "approval",
     "condition",
     "delay",
     "fail",
@@ -17,4 +19,5 @@ __all__ = [
     "set_values",
     "switch",
     "template",
+    "wait_for_event",
 ]
