@@ -7,9 +7,7 @@ from typing import Any, Final
 from weftline.v1 import events_pb2 as ev
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli import text
-
-OPEN_WAITS: Final = ("approval", "event")
-"""Why a node is pending that waits for somebody, or for something to happen."""
+from weftline_cli.open_waits import OPEN_WAITS
 
 _ORIGIN: Final = ("parent", "rerunOf")
 
@@ -104,6 +102,7 @@ def node_type_row(node_type: ws.NodeType) -> dict[str, Any]:
         "dynamicHandles": node_type.dynamic_handles,
         "idempotency": node_type.idempotency,
         "isolation": node_type.isolation,
+        "hasBody": node_type.has_body,
     }
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from weftline.v1 import events_pb2 as ev
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli import text
-from weftline_cli.screens.lines import advice, node_name, node_word, waiting_reason
+from weftline_cli.screens.lines import advice, body_words, node_name, node_word, open_wait_lines, waiting_reason
 from weftline_cli.screens.summary import counts, summary_lines
 from weftline_cli.screens.waits import FOR_SOMEBODY, waits_for
 from weftline_cli.view import FINAL_STATES, NodeView, RunView
@@ -17,9 +17,12 @@ from weftline_cli.view import FINAL_STATES, NodeView, RunView
 MAX_NODES: Final = 50
 
 
-def workflows_table(summaries: Iterable[ws.RunSummary], now_ms: int) -> Table:
-    """Return the table of `ls`: one workflow a row, durations up to `now_ms` for active runs."""
-    table = table_of("workflow", "state", "nodes", "started", "duration")
+def workflows_table(summaries: Iterable[ws.RunSummary], now_ms: int, *, bodies: bool = False) -> Table:
+    """Return the table of `ls`: one workflow a row, durations up to `now_ms` for active runs.
+
+    With `bodies` it says of each workflow whose body it is.
+    """
+    table = table_of("workflow", "state", "nodes", "started", "duration", *(["body of"] if bodies else []))
     for summary in summaries:
         end_ms = summary.ended_ms if summary.HasField("ended_ms") else now_ms
         table.add_row(
@@ -28,6 +31,7 @@ def workflows_table(summaries: Iterable[ws.RunSummary], now_ms: int) -> Table:
             str(summary.total_nodes),
             text.moment(summary.started_ms),
             text.duration(end_ms - summary.started_ms),
+            *([summary.parent_workflow_id] if bodies else []),
         )
     return table
 
@@ -53,8 +57,13 @@ def run_lines(view: RunView, now_ms: int) -> Iterator[Text]:
             advised = advice(view.reason, view.workflow_id)
             if advised:
                 yield Text(advised, "yellow")
+        yield from open_wait_lines(view)
     by = f" by {text.one_line(view.by)}" if view.by else ""
     yield Text(f"run {view.run_id}, started {text.moment(view.started_ms)}{by}", "dim")
+    if view.rerun_of:
+        yield Text(f"takes over results of run {view.rerun_of}", "dim")
+    if view.parent is not None:
+        yield Text(body_words(view.parent), "dim")
 
 
 def nodes_table(view: RunView, now_ms: int, *, every: bool) -> tuple[Table, int]:

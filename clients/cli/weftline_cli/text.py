@@ -91,6 +91,15 @@ def duration(milliseconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} m"
 
 
+def size(number_of_bytes: int) -> str:
+    """Return a number of bytes as a person says it: `900 bytes`, `71.2 KiB`, `3.0 MiB`."""
+    if number_of_bytes < 1024:
+        return count(number_of_bytes, "byte")
+    if number_of_bytes < 1024 * 1024:
+        return f"{number_of_bytes / 1024:.1f} KiB"
+    return f"{number_of_bytes / 1024 / 1024:.1f} MiB"
+
+
 def count(number: int, noun: str) -> str:
     """Return a number of things: `1 node`, `2 nodes`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from weftline.v1 import events_pb2 as ev
 from weftline.v1 import workflow_service_pb2 as ws
+from weftline_cli.open_waits import OpenWait
 
 FINAL_STATES: Final = frozenset({ev.RUN_STATE_SUCCESS, ev.RUN_STATE_STOPPED, ev.RUN_STATE_ERROR})
 CANCELLED: Final = "cancelled"
@@ -22,7 +23,8 @@ FINISHED: Final = (ev.NODE_STATUS_SUCCESS, ev.NODE_STATUS_ERROR, ev.NODE_STATUS_
 @dataclass(slots=True)
 class NodeView:
     """What is known of one node: `status` is not set before the first word of it, `progress` (0 to 1) before a running
-    attempt reports it. `waiting` says what a node waited for when the state was taken.
+    attempt reports it; `waiting` is what it waited for when the state was taken, `open_wait` is there while only
+    somebody, or something outside, can let it go on, and `by` says who did.
     """
 
     node_id: str
@@ -37,7 +39,9 @@ class NodeView:
     error: str = ""
     error_code: str = ""
     handled: str = ""
+    by: str = ""
     waiting: ev.Waiting | None = None
+    open_wait: OpenWait | None = None
 
     @property
     def cancelled(self) -> bool:
@@ -59,7 +63,8 @@ class RunView:
     """The newest run of one workflow, as far as it was told.
 
     `total` counts the nodes of the run, 0 while it is unknown, `cancelled` those among its failed ones that a stop
-    ended, and `handled` those whose failure their policy took care of; times are milliseconds since the Unix
+    ended, and `handled` those whose failure their policy took care of; `open_waits` are the nodes with one, `parent` is
+    the node whose body the workflow is, and `rerun_of` the run that it repeats. Times are milliseconds since the Unix
     epoch, on the executor's clock.
     """
 
@@ -73,11 +78,14 @@ class RunView:
     total: int = 0
     nodes: dict[str, NodeView] = field(default_factory=dict)
     running: dict[str, NodeView] = field(default_factory=dict)
+    open_waits: dict[str, NodeView] = field(default_factory=dict)
     counts: Counter[ev.NodeStatus.ValueType] = field(default_factory=Counter)
     cancelled: int = 0
     handled: int = 0
     outputs_json: str = ""
     failure: Failure | None = None
+    parent: ev.ParentNode | None = None
+    rerun_of: str = ""
     _reported: float | None = None
     _remaining_ms: int | None = None
     _remaining_at_ms: int = 0
@@ -129,6 +137,7 @@ class RunView:
         self._begin(snapshot.workflow_id, snapshot.run_id, snapshot.definition_json, snapshot.started_ms)
         self.state = snapshot.state
         self.by, self.reason = snapshot.by, snapshot.reason
+        self.parent, self.rerun_of = _parent(snapshot), snapshot.rerun_of
         self.ended_ms = snapshot.ended_ms if snapshot.HasField("ended_ms") else None
         for transition in snapshot.nodes:
             self._transition(transition, 0)
@@ -144,7 +153,9 @@ class RunView:
         if kind == "workflow_start":
             self._begin(event.workflow_id, event.run_id, event.workflow_start.definition_json, event.timestamp_ms)
             self.state = ev.RUN_STATE_RUNNING
-            self.by, self.total = event.workflow_start.by, event.workflow_start.total_nodes
+            start = event.workflow_start
+            self.by, self.total = start.by, start.total_nodes
+            self.parent, self.rerun_of = _parent(start), start.rerun_of
             return
         if not self.run_id:
             self.workflow_id, self.run_id = event.workflow_id, event.run_id
@@ -170,9 +181,10 @@ class RunView:
     def _begin(self, workflow_id: str, run_id: str, definition_json: str, started_ms: int) -> None:
         self.workflow_id, self.run_id, self.started_ms = workflow_id, run_id, started_ms
         self.ended_ms = self.failure = self._reported = self._remaining_ms = None
-        self.by = self.reason = self.outputs_json = ""
+        self.by = self.reason = self.outputs_json = self.rerun_of = ""
+        self.parent = None
         self.nodes = {node.node_id: node for node in _canvas_nodes(definition_json)}
-        self.running = {}
+        self.running, self.open_waits = {}, {}
         self.counts = Counter()
         self.total = self.cancelled = self.handled = 0
 
@@ -207,7 +219,11 @@ class RunView:
         self.cancelled += node.cancelled
         node.duration_ms = transition.duration_ms if transition.HasField("duration_ms") else None
         node.progress = transition.progress if transition.HasField("progress") else None
+        node.by, node.open_wait = transition.by, OpenWait.of(transition)
         self.running.pop(node_id, None)
+        self.open_waits.pop(node_id, None)
+        if node.open_wait is not None:
+            self.open_waits[node_id] = node
         if transition.status == ev.NODE_STATUS_RUNNING:
             node.started_ms = at_ms
             self.running[node_id] = node
@@ -221,7 +237,11 @@ class RunView:
 
     def _end(self, state: ev.RunState.ValueType, at_ms: int) -> None:
         self.state, self.ended_ms = state, at_ms
-        self.running = {}
+        self.running, self.open_waits = {}, {}
+
+
+def _parent(run: ev.WorkflowStart | ws.WorkflowSnapshot) -> ev.ParentNode | None:
+    return run.parent if run.HasField("parent") else None
 
 
 def _failure(error: ev.RunError) -> Failure:

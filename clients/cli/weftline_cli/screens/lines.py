@@ -1,5 +1,6 @@
 """Says one event in one line of styled text."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -8,8 +9,10 @@ from rich.text import Text
 from weftline.v1 import events_pb2 as ev
 from weftline_cli import text
 from weftline_cli.messages import encode
+from weftline_cli.open_waits import OpenWait
 from weftline_cli.view import CANCELLED, Failure, NodeView, RunView
 
+MAX_WAITING: Final = 5
 _WORD_WIDTH: Final = 9
 _PAUSES: Final = {
     "unknown_outcome": "A node that must not run twice was running when the executor died.",
@@ -48,11 +51,30 @@ def failure_line(failure: Failure, view: RunView) -> Text:
     return Text.assemble(("failed ", "bold red"), where, text.plain(failure.message), (code, "dim"))
 
 
+def body_words(parent: ev.ParentNode) -> str:
+    """Return of which node a workflow is the body."""
+    return f"body of node {text.one_line(parent.node_id)} of {parent.workflow_id} (run {parent.run_id})"
+
+
+def open_wait_lines(view: RunView) -> Iterator[Text]:
+    """Yield what nodes wait for that needs somebody, and how to answer; of many only the first."""
+    waits = [(node, node.open_wait) for node in view.open_waits.values() if node.open_wait is not None]
+    for node, wait in waits[:MAX_WAITING]:
+        yield Text(f"{node_name(node.node_id, view)} {wait.words()}", "yellow")
+        yield Text(f"  {wait.advice(view.workflow_id)}", "yellow")
+    if len(waits) > MAX_WAITING:
+        yield Text(f"… and {text.count(len(waits) - MAX_WAITING, 'more node')} so", "dim")
+
+
 def waiting_reason(node: NodeView) -> str:
     """Return why a node is where it is, as far as the executor said."""
     if node.error:
         return f"{text.one_line(node.error)} [{node.error_code}]" if node.error_code else text.one_line(node.error)
-    return node.reason.replace("_", " ")
+    return node.open_wait.what() if node.open_wait else _reason(node.reason, node.by)
+
+
+def _reason(reason: str, by: str) -> str:
+    return reason.replace("_", " ") + (f" by {text.one_line(by)}" if by else "")
 
 
 def advice(reason: str, workflow_id: str) -> str:
@@ -64,7 +86,10 @@ def advice(reason: str, workflow_id: str) -> str:
 
 
 def advice_on(event: ev.Event) -> str:
-    """Return what to do about the pause that an event tells of; empty when it tells of none that needs a person."""
+    """Return what to do about the pause or the wait that an event tells of; empty when it needs no person."""
+    wait = OpenWait.of(event.node) if event.WhichOneof("payload") == "node" else None
+    if wait is not None:
+        return wait.advice(event.workflow_id)
     if event.WhichOneof("payload") != "workflow_pause" or event.workflow_pause.state != ev.RUN_STATE_PAUSED:
         return ""
     return advice(event.workflow_pause.reason, event.workflow_id)
@@ -92,6 +117,10 @@ def _say(event: ev.Event, view: RunView) -> Text | None:
 
 def _start(run_id: str, start: ev.WorkflowStart) -> Text:
     by = f" by {text.one_line(start.by)}" if start.by else ""
+    if start.rerun_of:
+        by += f", takes over results of run {start.rerun_of}"
+    if start.HasField("parent"):
+        by += f", {body_words(start.parent)}"
     return _said("started", "bold", f"run {run_id}", f"{text.count(start.total_nodes, 'node')}{by}")
 
 
@@ -112,8 +141,11 @@ def _node(node: ev.NodeTransition, view: RunView) -> Text:
         details.append(text.duration(node.duration_ms))
     if node.handle:
         details.append(f"took {node.handle}")
+    wait = OpenWait.of(node)
     if node.reason:
-        details.append(node.reason.replace("_", " "))
+        details.append(wait.words() if wait else _reason(node.reason, node.by))
+    if node.HasField("artifact"):
+        details.append(f"output {text.size(node.artifact.size_bytes)}: {text.one_line(node.artifact.uri)}")
     if node.handled:
         details.append(f"handled by {node.handled.replace('_', ' ')}")
     said = _said(word, text.STYLES.get(word, ""), node_name(node.node_id, view), ", ".join(details))

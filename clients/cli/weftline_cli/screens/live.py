@@ -12,7 +12,7 @@ from rich.text import Text
 from weftline.v1 import events_pb2 as ev
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli import text
-from weftline_cli.screens.lines import advice_on, line, node_name
+from weftline_cli.screens.lines import MAX_WAITING, advice_on, line, node_name, open_wait_lines
 from weftline_cli.screens.summary import counts, summary_lines
 from weftline_cli.view import NodeView, RunView
 
@@ -39,16 +39,18 @@ class LiveScreen:
         self._live.stop()
 
     def snapshot(self, snapshot: ws.WorkflowSnapshot, view: RunView) -> None:
-        """Do nothing: the next refresh draws it."""
+        """Print who has to be answered, and how, above the drawing; the next refresh draws the rest."""
+        for each in open_wait_lines(view):
+            self._console.print(each, soft_wrap=True)
 
     def event(self, event: ev.Event, view: RunView) -> None:
-        """Print log lines, failures of nodes and changes of the run above the drawing."""
+        """Print log lines, failures and open waits of nodes and changes of the run above the drawing."""
         kind = event.WhichOneof("payload")
-        quiet = kind == "node" and event.node.status != ev.NODE_STATUS_ERROR
+        advised = advice_on(event)
+        quiet = kind == "node" and event.node.status != ev.NODE_STATUS_ERROR and not advised
         said = None if quiet or kind in ("complete", "error") else line(event, view)
         if said is not None:
             self._console.print(said, soft_wrap=True)
-        advised = advice_on(event)
         if advised:
             self._console.print(Text(advised, "yellow"), soft_wrap=True)
 
@@ -70,14 +72,23 @@ class LiveScreen:
 
 
 def drawing(view: RunView, now_ms: int) -> RenderableType:
-    """Return the drawing of a run: its bar, and the nodes that run, those that began first at the top."""
+    """Return the drawing of a run: its bar, the nodes that run, those that began first at the top, and open waits."""
     parts: list[RenderableType] = [_run_bar(view, now_ms)]
     running = list(view.running.values())
     if running:
         parts.append(_running_nodes(running[:MAX_RUNNING], view, now_ms))
     if len(running) > MAX_RUNNING:
         parts.append(Text(f"  … and {text.count(len(running) - MAX_RUNNING, 'more running node')}", "dim"))
+    parts += _waiting_nodes(list(view.open_waits.values()), view)
     return Group(*parts)
+
+
+def _waiting_nodes(nodes: list[NodeView], view: RunView) -> list[RenderableType]:
+    waits = [(node_name(node.node_id, view), node.open_wait) for node in nodes[:MAX_WAITING]]
+    lines = [f"  ? {name} {wait.words()}" for name, wait in waits if wait is not None]
+    if len(nodes) > MAX_WAITING:
+        lines.append(f"  … and {text.count(len(nodes) - MAX_WAITING, 'more waiting node')}")
+    return [Text(each, "yellow") for each in lines]
 
 
 def _run_bar(view: RunView, now_ms: int) -> Table:

@@ -8,7 +8,7 @@ from rich.console import Console
 from weftline.v1 import events_pb2 as ev
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli import text
-from weftline_cli.screens.lines import advice, advice_on, line, line_of_any
+from weftline_cli.screens.lines import advice, advice_on, line, line_of_any, open_wait_lines
 from weftline_cli.screens.summary import counts, summary_lines
 from weftline_cli.view import RunView
 
@@ -42,6 +42,8 @@ class PlainScreen:
         self._print(f"{snapshot.workflow_id} is {text.run_state(snapshot.state)}: {counts(view)}")
         if view.state == ev.RUN_STATE_PAUSED:
             self._advise(advice(view.reason, view.workflow_id))
+        for each in open_wait_lines(view):
+            self._advise(each.plain)
         self._tenths = int(snapshot.progress.progress * 10 + ROUNDING)
 
     def event(self, event: ev.Event, view: RunView) -> None:

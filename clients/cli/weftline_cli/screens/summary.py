@@ -47,6 +47,7 @@ def counts(view: RunView) -> str:
         "cancelled": view.cancelled,
         "skipped": view.counts[ev.NODE_STATUS_SKIPPED],
         "running": view.counts[ev.NODE_STATUS_RUNNING],
+        "waiting for an answer": len(view.open_waits),
     }
     succeeded = f"{view.counts[ev.NODE_STATUS_SUCCESS]} of {text.count(view.total, 'node')} succeeded"
     return ", ".join([succeeded, *(f"{number} {word}" for word, number in numbers.items() if number)])
