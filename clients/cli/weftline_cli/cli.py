@@ -5,9 +5,12 @@ from typing import Any, Final
 import click
 from click.exceptions import Exit
 
+from weftline_cli.commands.artifact import artifact
+from weftline_cli.commands.complete import complete
 from weftline_cli.commands.control import pause, resume, retry, stop
 from weftline_cli.commands.convert import convert
 from weftline_cli.commands.inspect import get, ls, nodes, validate
+from weftline_cli.commands.rerun import rerun
 from weftline_cli.commands.run import run
 from weftline_cli.commands.up import up
 from weftline_cli.commands.watch import watch
@@ -79,5 +82,9 @@ def cli(context: click.Context, executor: str) -> None:
     context.ensure_object(Output).executor = executor
 
 
-for _command in (up, run, watch, ls, get, pause, resume, stop, retry, validate, nodes, convert):
+for _command in (
+    *(up, run, watch, ls, get),
+    *(pause, resume, stop, retry, rerun, complete, artifact),
+    *(validate, nodes, convert),
+):
     cli.add_command(_command)

@@ -121,6 +121,45 @@ class ExecutorClient:
         request = ws.RetryWorkflowRequest(workflow_id=workflow_id, command_id=_command_id(), by=caller(), reason=reason)
         return (await self._call(self._stub.RetryWorkflow(request, timeout=DEADLINE_S))).result
 
+    async def rerun(self, workflow_id: str, from_node_id: str) -> ws.CommandResult:
+        """Begin a new run that takes over what the newest one gave, but for a node and what comes after it."""
+        request = ws.RerunWorkflowRequest(
+            workflow_id=workflow_id, command_id=_command_id(), by=caller(), from_node_id=from_node_id
+        )
+        return (await self._call(self._stub.RerunWorkflow(request, timeout=DEADLINE_S))).result
+
+    async def complete(self, workflow_id: str, node_id: str, event: str, data_json: str) -> ws.CommandResult:
+        """Finish a node that waits, or all that wait for an event; one of the two is empty.
+
+        `data_json` is the output as JSON text, empty for none.
+        """
+        request = ws.CompleteNodeRequest(
+            workflow_id=workflow_id,
+            command_id=_command_id(),
+            by=caller(),
+            node_id=node_id,
+            event=event,
+            data_json=data_json,
+        )
+        return (await self._call(self._stub.CompleteNode(request, timeout=DEADLINE_S))).result
+
+    async def artifact(self, uri: str) -> AsyncGenerator[bytes, None]:
+        """Yield an artifact in pieces, each of which has to come within the deadline."""
+        call = self._stub.ReadArtifact(ws.ReadArtifactRequest(uri=uri))
+        try:
+            while True:
+                async with asyncio.timeout(DEADLINE_S):
+                    response = await call.read()
+                if not isinstance(response, ws.ReadArtifactResponse):
+                    return
+                yield response.data
+        except TimeoutError as error:
+            raise UnavailableError(self.address, f"it was silent for {DEADLINE_S:.0f} s.") from error
+        except grpc.aio.AioRpcError as error:
+            raise translate(read_failure(error), self.address) from error
+        finally:
+            call.cancel()
+
     async def get(self, workflow_id: str) -> ws.GetWorkflowResponse:
         """Return the whole state of a workflow's newest run, and its critical path."""
         request = ws.GetWorkflowRequest(workflow_id=workflow_id)

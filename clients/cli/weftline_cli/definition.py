@@ -91,7 +91,7 @@ def read_file(file: str) -> tuple[bytes, str]:
 def parse(raw: bytes, source: str) -> Definition:
     """Read a workflow from the bytes of a JSON text in UTF-8; `source` names where they came from."""
     try:
-        body = json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        body = json.loads(raw.decode("utf-8-sig"), parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InvalidWorkflowError(source, [Fault(where, "bad_json", f"This is not JSON: {error.msg}.")]) from error
@@ -126,10 +126,11 @@ def parse_param(text: str) -> tuple[str, Any]:
     if not equals or not name:
         raise UsageError(f"--param takes NAME=VALUE, not {text!r}.")
     try:
-        return name, json.loads(value, parse_constant=_refuse_constant)
+        return name, json.loads(value, parse_constant=refuse_constant)
     except ValueError:
         return name, value
 
 
-def _refuse_constant(name: str) -> Any:
+def refuse_constant(name: str) -> Any:
+    """Refuse NaN and the infinities, which are no JSON; for `parse_constant`."""
     raise ValueError(f"{name} is no JSON value")

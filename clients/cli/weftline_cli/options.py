@@ -90,6 +90,17 @@ def common(function: Function) -> Function:
     return function
 
 
+reconnect_for = click.option(
+    "--reconnect-for",
+    "patience_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="How long to try again when the connection breaks.",
+)
+"""The option of what watches; its value is the parameter `patience_s`."""
+
 pass_output = click.make_pass_decorator(Output, ensure=True)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ class FakeExecutor(ws_grpc.WorkflowServiceServicer):
 
     `on_start` is published by a start. `cuts` holds, for each watch to come, after how many events its stream breaks;
     once it is empty no stream breaks. After `compacted_after` watches no cursor is good any more. `refusal` is the
-    status of every unary call while it is set.
+    status of every unary call while it is set. An `artifact` is served in its pieces, broken off at None.
     """
 
     def __init__(self) -> None:
@@ -36,6 +36,7 @@ class FakeExecutor(ws_grpc.WorkflowServiceServicer):
         self.compacted_after: int | None = None
         self.refusal: status_pb2.Status | None = None
         self.faults: list[ws.Fault] = []
+        self.artifact: Sequence[bytes | None] = ()
         self.critical_path: list[ws.PlannedNode] = []
         self.forecast = ws.Forecast()
         self.summaries: list[ws.RunSummary] = []
@@ -94,7 +95,10 @@ class FakeExecutor(ws_grpc.WorkflowServiceServicer):
 
     async def RerunWorkflow(self, request: Any, context: Any) -> ws.RerunWorkflowResponse:  # noqa: N802
         await self._note(request, context)
-        return ws.RerunWorkflowResponse(result=self._result(ev.RUN_STATE_RUNNING))
+        result = self._result(ev.RUN_STATE_RUNNING)
+        result.seq = self.on_start[0].seq if self.on_start else result.seq
+        self.publish(*self.on_start)
+        return ws.RerunWorkflowResponse(result=result)
 
     async def CompleteNode(self, request: Any, context: Any) -> ws.CompleteNodeResponse:  # noqa: N802
         await self._note(request, context)
@@ -104,7 +108,11 @@ class FakeExecutor(ws_grpc.WorkflowServiceServicer):
         self, request: Any, context: Any
     ) -> AsyncIterator[ws.ReadArtifactResponse]:
         await self._note(request, context)
-        yield ws.ReadArtifactResponse(data=request.uri.encode())
+        for piece in self.artifact:
+            if piece is None:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the stream was cut")
+                return
+            yield ws.ReadArtifactResponse(data=piece)
 
     async def GetWorkflow(self, request: Any, context: Any) -> ws.GetWorkflowResponse:  # noqa: N802
         await self._note(request, context)

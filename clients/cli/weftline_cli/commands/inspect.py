@@ -25,11 +25,14 @@ STATES: Final = {word: state for state, word in text.RUN_STATES.items()}
 )
 @click.option("--prefix", default="", help="Only workflows whose id begins so.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option("--bodies", is_flag=True, help="Also workflows that nodes run as their body.")
 @common
 @pass_output
-def ls(output: Output, states: tuple[str, ...], prefix: str, limit: int) -> None:
+def ls(output: Output, *, states: tuple[str, ...], prefix: str, limit: int, bodies: bool) -> None:
     """List workflows with their newest run, newest first."""
-    request = ws.ListWorkflowsRequest(states=[STATES[state] for state in states], id_prefix=prefix)
+    request = ws.ListWorkflowsRequest(
+        states=[STATES[state] for state in states], id_prefix=prefix, include_bodies=bodies
+    )
     summaries, more = runtime.run(_list(output.executor, request, limit))
     if output.as_json:
         for summary in summaries:
@@ -37,7 +40,7 @@ def ls(output: Output, states: tuple[str, ...], prefix: str, limit: int) -> None
     elif not summaries:
         output.say("No workflow has run here yet." if not states and not prefix else "No workflow fits.")
     else:
-        output.say(tables.workflows_table(summaries, now_ms()))
+        output.say(tables.workflows_table(summaries, now_ms(), bodies=bodies))
         if more:
             output.say(Text(f"… and more; see them with --limit {limit * 2}", "dim"))
 

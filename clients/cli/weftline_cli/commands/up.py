@@ -9,7 +9,7 @@ from rich.text import Text
 from weftline_cli import runtime, text
 from weftline_cli.address import Address
 from weftline_cli.client import ExecutorClient
-from weftline_cli.commands.run import watch_started
+from weftline_cli.commands.begun import watch_begun
 from weftline_cli.definition import Definition, load, workflow_id_of
 from weftline_cli.errors import InterruptedCommandError, UsageError
 from weftline_cli.follow import ReconnectPolicy
@@ -105,7 +105,8 @@ async def _run(output: Output, workflow_id: str, definition: Definition) -> Outc
         if started.attached and not output.as_json:
             output.say(f"Joined the active run {started.result.run_id} of {started.result.workflow_id}.")
         try:
-            return await watch_started(client, started, output, ReconnectPolicy(PATIENCE_S))
+            policy = ReconnectPolicy(PATIENCE_S)
+            return await watch_begun(client, started.result, output, policy, attached=started.attached)
         except InterruptedCommandError:
             hint = "Stopped. The run goes on with the next weftline up on the same data directory."
             raise InterruptedCommandError(hint=hint) from None

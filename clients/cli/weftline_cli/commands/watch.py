@@ -11,7 +11,7 @@ from weftline_cli.bookmark import Bookmark, WatchPlan
 from weftline_cli.client import ExecutorClient
 from weftline_cli.errors import InterruptedCommandError, UsageError
 from weftline_cli.follow import ReconnectPolicy, follow
-from weftline_cli.options import Output, common, pass_output
+from weftline_cli.options import Output, common, pass_output, reconnect_for
 from weftline_cli.outcome import Outcome
 from weftline_cli.screens.choice import choose_screen
 from weftline_cli.view import FINAL_STATES
@@ -34,14 +34,7 @@ HINT: Final = "Stopped watching; runs go on."
 )
 @click.option("--no-telemetry", is_flag=True, help="Leave progress out.")
 @click.option("--until-end", is_flag=True, help="End when the run has ended, with its exit code.")
-@click.option(
-    "--reconnect-for",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    help="How long to try again when the connection breaks.",
-)
+@reconnect_for
 @common
 @pass_output
 @click.pass_context
@@ -54,14 +47,14 @@ def watch(
     begin: str,
     no_telemetry: bool,
     until_end: bool,
-    reconnect_for: float,
+    patience_s: float,
 ) -> None:
     """Show what happens in the workflow ID (or in --all), live, until Ctrl-C."""
     if bool(workflow_id) == all_workflows:
         raise UsageError("watch takes a workflow's id, or --all.")
     if all_workflows and (until_end or begin not in (SNAPSHOT, "now")):
         raise UsageError("--all can't be combined with --until-end, --from SEQ or --from start.")
-    policy = ReconnectPolicy(reconnect_for)
+    policy = ReconnectPolicy(patience_s)
     start = ws.WATCH_FROM_NOW if begin == "now" else ws.WATCH_FROM_SNAPSHOT
     plan = WatchPlan(workflow_id=workflow_id or "", start=start, telemetry=not no_telemetry)
     if all_workflows:
