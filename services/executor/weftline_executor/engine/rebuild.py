@@ -50,13 +50,13 @@ def to_reset(graph: Graph, projection: RunProjection) -> set[int]:
     reset: set[int] = set()
     for node in graph.order:
         state = projection.nodes.get(graph.nodes[node].id)
-        if graph.nodes[node].policy.final or state is None or (state.status is NodeStatus.ERROR and not state.handled):
+        if graph.nodes[node].policy.final or state is None or state.status in _OPEN:
             reset.add(node)
         elif state.status is NodeStatus.SKIPPED:
             below = any(graph.sources[edge] in reset for edge in graph.incoming[node])
             if below or state.reason == SkipReason.RUN_STOPPED:
                 reset.add(node)
-        elif state.status in _OPEN or state.handled in (Handling.PAUSE, Handling.RETRY):
+        elif state.status is NodeStatus.ERROR and state.handled in (Handling.NONE, Handling.PAUSE, Handling.RETRY):
             reset.add(node)
     return reset
 
