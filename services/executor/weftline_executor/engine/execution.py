@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from weftline_executor.engine.attempts import Attempts
+from weftline_executor.engine.deadline import DEADLINE, Deadline
 from weftline_executor.engine.journal import Journal
 from weftline_executor.engine.outcome import Failure
 from weftline_executor.engine.progress import ProgressReport
@@ -44,7 +45,6 @@ from weftline_executor.model.states import (
 )
 from weftline_executor.replay import RunProjection
 
-DEADLINE = "deadline"
 GRACE_SECONDS = 30.0
 TERMINATE = "terminate"
 
@@ -68,6 +68,8 @@ class Execution:
         self.journal = Journal(runtime.committer, self.workflow_id, self.run_id, head)
         self._runtime = runtime
         self._timers = RunTimers(runtime.loop)
+        spent = 0.0 if self.state.final else projection.active_time(runtime.now()) / 1000
+        self._deadline = Deadline(self._timers, graph.config.deadline, spent, self._overrun)
         self.scheduler = Scheduler(self, runtime, self._timers)
         self.attempts = Attempts(self, runtime, self.journal, self._timers)
         self.waits = Waits(self, self._timers, runtime.now)
@@ -153,7 +155,7 @@ class Execution:
             self._skip(take_up(self, standing))
         else:
             self._resolve(self.frontier.begin())
-        self._arm_deadline()
+        self._time_deadline()
 
     def _act_on(self, event: Event) -> None:
         match event:
@@ -170,7 +172,7 @@ class Execution:
             case NodeSkipped():
                 self.progress.finished(self.graph.index[event.node])
             case RunPaused() | RunResumed():
-                self._arm_deadline()
+                self._time_deadline()
             case RunCompleted() | RunFailed():
                 self.progress.close()
 
@@ -182,11 +184,22 @@ class Execution:
             return
         if handled is Handling.PAUSE:
             self.on_hold.add(node)
+            if self.state is RunState.RUNNING and not self.halted:
+                # The run was resumed before its pause was durable.
+                self._try_held()
             return
         self.progress.finished(node)
         self._resolve(resolve(self.frontier, node, self.projection.nodes[event.node]))
         if isinstance(event, NodeFailed) and not handled and self.graph.config.failure_policy == "fail_fast":
             self._fail(NodeFault(event.node, event.error, event.code))
+
+    def _try_held(self) -> None:
+        """Lets the nodes that failed, and were to wait for a resume, begin again."""
+        for node in sorted(self.on_hold):
+            attempt = self.projection.nodes[self.graph.nodes[node].id].attempt
+            self.attempts.pend(node, attempt + 1, PendingReason.RESUMED)
+            self.scheduler.push(node)
+        self.on_hold.clear()
 
     def _retry_at(self, node: int, due: int) -> None:
         if not self._closed:
@@ -213,16 +226,14 @@ class Execution:
         failure = Failure(f"the node waited longer than {limit:g} s for a slot", "queue_timeout")
         self.attempt_ended(self.attempts.fail(node, failure, 0)[1])
 
-    def _arm_deadline(self) -> None:
-        """Times the run's deadline while it is active; the `finally` nodes are not bound by it."""
-        self._timers.cancel("deadline", RUN)
-        limit = self.graph.config.deadline
-        if limit and self.projection.active_since is not None and not self._closed and not self.frontier.finishing:
-            left = limit - self.projection.active_time(self._runtime.now()) / 1000
-            self._timers.start("deadline", RUN, left, lambda: self._overrun(limit))
+    def _time_deadline(self) -> None:
+        """Lets the run's deadline come closer while it is active; the `finally` nodes are not bound by it."""
+        active = self.projection.active_since is not None
+        self._deadline.active(active and not self._closed and not self.frontier.finishing)
 
-    def _overrun(self, limit: float) -> None:
+    def _overrun(self) -> None:
         if not self._closed and self.state is not RunState.STOPPING:
+            limit = self.graph.config.deadline
             self._fail(NodeFault("", f"the run was active for longer than its deadline of {limit:g} s", DEADLINE))
             self.attempts.cancel()
             self.attempts.abandon()
@@ -269,7 +280,7 @@ class Execution:
         self.on_hold.clear()
         if self.state is not RunState.STOPPING:
             self._fault = self._fault or first_fault(self.graph, self.projection)
-        self._timers.cancel("deadline", RUN)
+        self._deadline.active(False)
         self._bound_finals()
         self._resolve(self.frontier.finish())
         self.settle()

@@ -75,11 +75,14 @@ class Run(Execution):
         fails = self.graph.config.failure_policy == "fail_fast" or standing.frontier.finishing
         if fails and self.state is not RunState.STOPPING:
             self._fault = first_fault(self.graph, self.projection)
+        if self.state is RunState.RUNNING and not self.halted:
+            # Somebody resumed the run just when they failed.
+            self._try_held()
         self._skip(take_up(self, standing))
         unknown = any(self.attempts.prepared(node).type.idempotency == "unsafe" for node in standing.interrupted)
         if unknown and self.state in (RunState.RUNNING, RunState.PAUSING) and not self.halted:
             self._change(RunPaused, RunState.PAUSED, by=ENGINE, reason=UNKNOWN_OUTCOME)
-        self._arm_deadline()
+        self._time_deadline()
         if standing.frontier.finishing:
             self._bound_finals()
         self.settle()
@@ -121,11 +124,7 @@ class Run(Execution):
         """Lets nodes start again, those that failed and were to wait for this too. Gives the seq of the event."""
         seq = self._change(RunResumed, RunState.RUNNING, by=by, reason=reason)
         self.journal.note(command_id, "resume", seq)
-        for node in sorted(self.on_hold):
-            attempt = self.projection.nodes[self.graph.nodes[node].id].attempt
-            self.attempts.pend(node, attempt + 1, PendingReason.RESUMED)
-            self.scheduler.push(node)
-        self.on_hold.clear()
+        self._try_held()
         self.scheduler.advance_soon()
         return seq
 

@@ -11,7 +11,7 @@ from weftline_executor.engine.rebuild import Standing
 from weftline_executor.engine.scheduler import Scheduler
 from weftline_executor.engine.waits import Waits
 from weftline_executor.graph import Graph
-from weftline_executor.model.states import WAITS, NodeStatus, PendingReason, RunState, SkipReason
+from weftline_executor.model.states import WAITS, Handling, NodeStatus, PendingReason, RunState, SkipReason
 from weftline_executor.replay import RunProjection
 
 
@@ -31,18 +31,22 @@ class Run(Protocol):
     def halted(self) -> bool:
         """Whether nothing new may start any more."""
 
+    def attempt_ended(self, handling: Handling) -> None:
+        """The outcome of an attempt was written."""
+
 
 def take_up(run: Run, standing: Standing) -> list[tuple[int, SkipReason]]:
     """Goes on with what was interrupted, was ready, or waits; gives the nodes that are to be skipped, and why."""
     for node in standing.interrupted:
         _interrupted(run, node)
+    for node_id, known in run.projection.nodes.items():
+        if known.status is NodeStatus.PENDING and known.attempt:
+            run.attempts.continue_from(run.graph.index[node_id], known.attempt)
     for node in standing.ready:
         state = run.projection.nodes.get(run.graph.nodes[node].id)
         if state is not None and state.reason in WAITS:
             run.waits.recover(node, state)
             continue
-        if state is not None and state.attempt:
-            run.attempts.continue_from(node, state.attempt)
         run.scheduler.push_at(node, state.due if state else 0)
     return standing.skipped
 
@@ -54,7 +58,7 @@ def _interrupted(run: Run, node: int) -> None:
     if run.halted or run.terminated:
         run.attempts.fail(node, CANCELLED if run.state is RunState.STOPPING else INTERRUPTED, 0)
     elif state.recoveries >= MAX_RECOVERIES:
-        run.attempts.fail(node, CRASH_LOOP, 0)
+        run.attempt_ended(run.attempts.fail(node, CRASH_LOOP, 0)[1])
     else:
         run.attempts.pend(node, state.attempt + 1, PendingReason.RECOVERED)
         run.scheduler.push(node)

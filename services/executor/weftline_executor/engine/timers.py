@@ -20,6 +20,10 @@ class RunTimers:
         self._loop = loop
         self._timers: dict[tuple[str, int], asyncio.TimerHandle] = {}
 
+    def time(self) -> float:
+        """The time by which timers run, in seconds; it only goes forward, whatever the wall clock does."""
+        return self._loop.time()
+
     def start(self, name: str, node: int, seconds: float, action: Callable[[], None]) -> None:
         """Calls `action` after `seconds`, instead of what the timer of this name and node was to do."""
         self.cancel(name, node)

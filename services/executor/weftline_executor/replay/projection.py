@@ -146,7 +146,7 @@ class RunProjection:
             state.progress = progress
 
     def active_time(self, now: int) -> int:
-        """For how long the run has been active until `now`, in ms: what it spent paused does not count."""
+        """For how long this generation has been active until `now`, in ms: what it spent paused does not count."""
         return self.active_ms + (max(0, now - self.active_since) if self.active_since is not None else 0)
 
     def in_flight(self) -> tuple[str, ...]:
@@ -179,11 +179,12 @@ class RunProjection:
         self.reason = event.reason
         if again:
             self.generation += 1
+            self.active_ms = 0
             self.ended_at = None
             self.failure = None
             self.outputs = NO_JSON
         if event.state is RunState.PAUSED and self.active_since is not None:
-            self.active_ms += event.at - self.active_since
+            self.active_ms = self.active_time(event.at)
             self.active_since = None
         elif event.state is RunState.RUNNING and self.active_since is None:
             self.active_since = event.at

@@ -1,0 +1,37 @@
+"""The deadline of a run: how long it may be active, measured by a clock that nobody sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from weftline_executor.engine.timers import RUN, RunTimers
+
+DEADLINE = "deadline"
+"""The code of a run that was active for too long."""
+
+
+class Deadline:
+    """Calls `overrun` when a run has been active for `limit` seconds; 0 is no limit, and what it is paused for is free.
+
+    `spent` is for how many seconds it was active in earlier lives of the executor, by the only clock that outlives one.
+    """
+
+    def __init__(self, timers: RunTimers, limit: float, spent: float, overrun: Callable[[], None]) -> None:
+        self._timers = timers
+        self._limit = limit
+        self._spent = spent
+        self._overrun = overrun
+        self._since: float | None = None
+
+    def active(self, active: bool) -> None:
+        """The run is active from now on, or is not."""
+        if not self._limit or active == (self._since is not None):
+            return
+        now = self._timers.time()
+        if active:
+            self._since = now
+            self._timers.start(DEADLINE, RUN, self._limit - self._spent, self._overrun)
+        else:
+            self._spent += now - (self._since or now)
+            self._since = None
+            self._timers.cancel(DEADLINE, RUN)
