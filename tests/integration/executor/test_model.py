@@ -1,0 +1,302 @@
+"""Whatever happens to a run, in whatever order: the engine does what a reference allows, and never stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import pytest
+from hypothesis import Phase, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from tests.support.engine_gates import LATER_SECONDS
+from tests.support.engine_lives import SLOTS, Lives
+from tests.support.engine_model import LEGAL, MAX_RECOVERIES, Reference
+from tests.support.engine_plans import FAILS, Plan, plans
+from weftline_executor.engine import CommandResult
+from weftline_executor.errors import CommandReused, IllegalCommand, RunActive, StoreUnavailable
+from weftline_executor.model import events as model
+from weftline_executor.model.states import RunState
+from weftline_executor.replay import RunProjection
+
+COMMANDS = ("pause", "pause_now", "resume", "stop", "stop_now", "retry", "start")
+CAUSES: dict[str, type[model.Event]] = {
+    "start": model.RunStarted,
+    "pause": model.RunPaused,
+    "resume": model.RunResumed,
+    "retry": model.RunResumed,
+    "stop": model.RunStopping,
+}
+OUTCOMES = st.sampled_from(("", "", "", FAILS, FAILS, "later", "hopeless", "left", "right"))
+GATE = st.tuples(st.integers(0, 9), OUTCOMES)
+EXAMPLES = int(os.environ.get("WEFTLINE_MODEL_EXAMPLES", "200"))
+"""How many runs are drawn; `make chaos` draws many more."""
+
+STEPS = 25
+ROUNDS = 40
+"""How often the gates that are there are opened until a run has to end."""
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """Draws what is done to one workflow; after each step the log, the engine and the reference have to agree."""
+
+    @initialize(plan=plans())
+    def begin(self, plan: Plan) -> None:
+        """An engine begins to live, and a first run is started."""
+        self.plan = plan
+        self.lives = Lives()
+        self.runs: list[Reference] = []
+        self.taken_in = 0
+        self.issued: dict[str, tuple[str, CommandResult | None]] = {}
+        self.lives.begin()
+        self.command("start")
+
+    @property
+    def run(self) -> Reference:
+        """The newest run."""
+        return self.runs[-1]
+
+    @rule(at=st.integers(0, 9), outcome=OUTCOMES)
+    def open(self, at: int, outcome: str) -> None:
+        """One gate opens."""
+        self._open(at, outcome)
+        self.lives.rest()
+
+    @rule(
+        what=st.lists(st.tuples(st.integers(0, 5), st.one_of(GATE, st.sampled_from(COMMANDS))), min_size=2, max_size=4)
+    )
+    def all_at_once(self, what: list[tuple[int, tuple[int, str] | str]]) -> None:
+        """Gates open and commands come within a few turns of the loop."""
+        for turns, each in what:
+            if isinstance(each, str):
+                self._issue(each, self._new_id())
+            else:
+                self._open(*each)
+            self.lives.turn(turns)
+        self.lives.rest()
+
+    @rule(turns=st.integers(0, 3))
+    def slow_down(self, turns: int) -> None:
+        """From now on, the log takes some turns of the loop for each commit."""
+        self.lives.store.turns = turns
+
+    @rule(turns=st.integers(0, 8), gate=GATE, name=st.sampled_from(COMMANDS))
+    def crash_in_between(self, turns: int, gate: tuple[int, str], name: str) -> None:
+        """The process dies some turns after a gate has opened and a command has come."""
+        self._open(*gate)
+        self._issue(name, self._new_id())
+        self.lives.turn(turns)
+        self.crash()
+
+    @rule(name=st.sampled_from(COMMANDS))
+    def command(self, name: str) -> None:
+        """A command comes while nothing else happens: it is taken exactly when it is legal."""
+        legal = self._is_legal(name)
+        command_id = self._new_id()
+        task = self._issue(name, command_id)
+        lived = self.lives.rest()
+        self._take_in()
+        if lived and not self.lives.store.full:
+            self._check_answer(name, command_id, task, legal)
+
+    @rule(at=st.integers(0, 99), name=st.sampled_from(COMMANDS))
+    def command_again(self, at: int, name: str) -> None:
+        """A command id comes again, with the same command or with another."""
+        if self.lives.store.full:
+            return
+        command_id = sorted(self.issued)[at % len(self.issued)]
+        known, result = self.issued[command_id]
+        task = self._issue(name, command_id)
+        if not self.lives.rest() or result is None:
+            return
+        if _kind(known) == _kind(name):
+            again = task.result()
+            assert (again.run_id, again.seq) == (result.run_id, result.seq)
+        else:
+            assert isinstance(task.exception(), CommandReused)
+
+    @rule(appends=st.integers(0, 2), keeps=st.booleans())
+    def doom(self, appends: int, keeps: bool) -> None:
+        """The process will die at one of the next appends."""
+        self.lives.store.die_at(appends, keeps)
+
+    @rule()
+    def crash(self) -> None:
+        """The process dies while nothing happens."""
+        self._take_in()
+        self.lives.die()
+        self.lives.begin()
+
+    @rule()
+    def pass_time(self) -> None:
+        """Enough time passes for every retry and every grace."""
+        self.lives.pass_time(LATER_SECONDS + 60)
+        self.lives.rest()
+
+    @rule()
+    def fill_disk(self) -> None:
+        """Nothing can be written any more."""
+        self.lives.store.full = True
+
+    @rule()
+    def free_disk(self) -> None:
+        """There is space again."""
+        self._free_disk()
+
+    @invariant()
+    def agrees(self) -> None:
+        """The log is what the reference allows, the engine's state is its fold, and nothing stands still."""
+        self._take_in()
+        if self.lives.store.full:
+            return
+        self.run.at_rest(self.lives.now(), SLOTS)
+        active = self.lives.engine.active(self.lives.workflow_id)
+        assert (active is None) == self._ended()
+        if active is not None:
+            assert active.state == self.run.state
+            assert _facts(active.projection) == _facts(self._fold())
+
+    def teardown(self) -> None:
+        """When every gate opens and somebody resumes, or at last stops it, the run ends."""
+        if not hasattr(self, "lives"):
+            return
+        try:
+            self._free_disk()
+            for done in range(ROUNDS):
+                self.agrees()
+                if self._ended():
+                    break
+                if self.run.state == "paused":
+                    # What fails each time and pauses the run then is for a person to give up.
+                    self._issue("resume" if done < ROUNDS / 2 else "stop", self._new_id())
+                for node_id in self.lives.board.waiting():
+                    self.lives.board.open(node_id, "")
+                self.lives.pass_time(LATER_SECONDS + 60)
+                self.lives.rest()
+            assert self._ended(), f"the run is {self.run.state} for ever"
+        finally:
+            self.lives.die()
+
+    def _free_disk(self) -> None:
+        self.lives.store.full = False
+        self.lives.pass_time(2)
+        self.lives.rest()
+
+    def _open(self, at: int, outcome: str) -> None:
+        waiting = self.lives.board.waiting()
+        if not waiting:
+            return
+        node_id = waiting[at % len(waiting)]
+        is_branch = any(step.id == node_id and step.type == "model.branch" for step in self.plan.steps)
+        fails = outcome in (FAILS, "later", "hopeless")
+        self.lives.board.open(node_id, FAILS if fails else outcome if is_branch else "", outcome if fails else "")
+
+    def _new_id(self) -> str:
+        return f"c{len(self.issued):04}"
+
+    def _issue(self, name: str, command_id: str) -> asyncio.Task[CommandResult]:
+        commands, workflow_id = self.lives.engine.commands, self.lives.workflow_id
+        common: dict[str, Any] = {"by": command_id, "reason": "", "command_id": command_id}
+        match _kind(name):
+            case "start":
+                work = commands.start(workflow_id, self.plan.definition(), by=command_id, command_id=command_id)
+            case "pause":
+                work = commands.pause(workflow_id, immediate=name == "pause_now", **common)
+            case "resume":
+                work = commands.resume(workflow_id, **common)
+            case "stop":
+                work = commands.stop(workflow_id, grace_ms=None if name == "stop_now" else 30_000, **common)
+            case _:
+                work = commands.retry(workflow_id, **common)
+        task = self.lives.ask(work)
+        self.issued.setdefault(command_id, (name, None))
+        task.add_done_callback(lambda done: self._answered(name, command_id, done))
+        return task
+
+    def _answered(self, name: str, command_id: str, task: asyncio.Task[CommandResult]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            if _kind(self.issued[command_id][0]) == _kind(name):
+                self.issued[command_id] = (name, task.result())
+        elif isinstance(error, IllegalCommand | RunActive | StoreUnavailable | CommandReused):
+            pass
+        else:
+            raise error
+
+    def _is_legal(self, name: str) -> bool:
+        if not self.runs:
+            return name == "start"
+        return self._ended() if name == "start" else self.run.state in LEGAL[_kind(name)]
+
+    def _check_answer(self, name: str, command_id: str, task: asyncio.Task[CommandResult], legal: bool) -> None:
+        if not legal:
+            assert isinstance(task.exception(), IllegalCommand | RunActive), task
+            return
+        result = task.result()
+        assert result.run_id == self.run.run_id
+        cause = next(event for batch in self.lives.store.appended for event in batch.events if event.seq == result.seq)
+        assert (type(cause), getattr(cause, "by", "")) == (CAUSES[_kind(name)], command_id)
+
+    def _ended(self) -> bool:
+        return RunState(self.run.state).final
+
+    def _take_in(self) -> None:
+        """Shows the reference what is new in the log."""
+        appended = self.lives.store.appended
+        seqs = [event.seq for batch in appended[self.taken_in :] for event in batch.events]
+        first = appended[self.taken_in - 1].last_seq + 1 if self.taken_in else 1
+        assert seqs == list(range(first, first + len(seqs)))
+        while self.taken_in < len(appended):
+            batch = appended[self.taken_in]
+            if isinstance(batch.events[0], model.RunStarted):
+                assert not self.runs or self._ended()
+                self.runs.append(Reference(self.plan, batch.run_id, self.lives.board.opened, self.lives.begins))
+            assert batch.run_id == self.run.run_id
+            self.taken_in += 1
+            note(f"log {self.taken_in}: {[_told(event) for event in batch.events]}")
+            self.run.apply(batch, self.taken_in)
+        by = [str(getattr(event, "by", "")) for batch in appended for event in batch.events]
+        acted = [command_id for command_id in by if command_id.startswith("c")]
+        assert len(set(acted)) == len(acted), f"a command acted twice: {acted}"
+
+    def _fold(self) -> RunProjection:
+        mine = [batch for batch in self.lives.store.appended if batch.run_id == self.run.run_id]
+        return RunProjection.of(self.lives.workflow_id, self.run.run_id, (e for batch in mine for e in batch.events))
+
+
+def _told(event: model.Event) -> str:
+    """An event in a few words, for whoever looks for what went wrong."""
+    named = (
+        getattr(event, name, "") for name in ("node", "attempt", "state", "status", "reason", "handled", "code", "by")
+    )
+    return " ".join([type(event).__name__, *(str(word) for word in named if word)])
+
+
+def _kind(name: str) -> str:
+    return name.removesuffix("_now")
+
+
+def _facts(projection: RunProjection) -> dict[str, Any]:
+    """All that a projection holds, but telemetry."""
+    nodes = {
+        node_id: {name: getattr(node, name) for name in node.__slots__ if name != "progress"}
+        for node_id, node in projection.nodes.items()
+    }
+    return {**vars(projection), "nodes": nodes}
+
+
+@pytest.fixture(autouse=True)
+def reachable_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the limit on recoveries be reached within an example."""
+    monkeypatch.setattr("weftline_executor.engine.run.MAX_RECOVERIES", MAX_RECOVERIES)
+
+
+def test_whatever_happens_the_engine_does_what_the_reference_allows() -> None:
+    # To shrink a failure takes minutes, and the log that it prints can be read as it is.
+    phases = set(Phase) - {Phase.shrink}
+    chosen = settings(max_examples=EXAMPLES, stateful_step_count=STEPS, phases=phases, report_multiple_bugs=False)
+    run_state_machine_as_test(EngineMachine, settings=chosen)
