@@ -145,6 +145,7 @@ async def test_an_immediate_pause_cancels_what_runs_and_begins_it_again_on_resum
     async with client.watch() as watch:
         await client.start(chain(slow, node("b")))
         await watch.until(is_node("a", "running"))
+        await marks.wait(1)
         await client.pause(mode=pb.PAUSE_MODE_IMMEDIATE)
         await watch.until(is_run("workflow_pause", "paused"))
         snapshot = await client.snapshot()

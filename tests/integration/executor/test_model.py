@@ -292,7 +292,7 @@ def _facts(projection: RunProjection) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def reachable_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the limit on recoveries be reached within an example."""
-    monkeypatch.setattr("weftline_executor.engine.run.MAX_RECOVERIES", MAX_RECOVERIES)
+    monkeypatch.setattr("weftline_executor.engine.takeup.MAX_RECOVERIES", MAX_RECOVERIES)
 
 
 def test_whatever_happens_the_engine_does_what_the_reference_allows() -> None:
