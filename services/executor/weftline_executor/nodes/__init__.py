@@ -3,7 +3,7 @@
 from weftline_executor.nodes.builtin.chat import ChatService
 from weftline_executor.nodes.builtin.fence import HttpFence
 from weftline_executor.nodes.context import Context, ContextSink
-from weftline_executor.nodes.declare import Expression
+from weftline_executor.nodes.declare import Expression, PerItem
 from weftline_executor.nodes.decorator import NodeFunction, node
 from weftline_executor.nodes.environment import passed_on
 from weftline_executor.nodes.errors import (
@@ -18,6 +18,7 @@ from weftline_executor.nodes.errors import (
     SecretUnreadable,
 )
 from weftline_executor.nodes.faults import ConfigFault, Reference
+from weftline_executor.nodes.items import ItemExpression
 from weftline_executor.nodes.node_type import NodeType
 from weftline_executor.nodes.prepared import PreparedCall
 from weftline_executor.nodes.registry import Registry
@@ -38,10 +39,12 @@ __all__ = [
     "Expression",
     "ExpressionFailed",
     "HttpFence",
+    "ItemExpression",
     "NodeFailed",
     "NodeFunction",
     "NodeType",
     "NodeTypeError",
+    "PerItem",
     "PluginFailed",
     "PreparedCall",
     "Reference",

@@ -1,7 +1,7 @@
 """A node's configuration: which part of `data` it is, its expressions, and what is wrong with it."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +9,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from weftline_executor.nodes.errors import ConfigInvalid, ExpressionFailed, clip
-from weftline_executor.nodes.expressions import Template, compile_bare, compile_text, is_template
+from weftline_executor.nodes.expressions import Template, compile_item, compile_one, compile_text, is_template
 from weftline_executor.nodes.faults import ConfigFault, FaultCode, Path, path_text
+from weftline_executor.nodes.items import ItemExpression
 from weftline_executor.nodes.scope import Scope
 from weftline_executor.nodes.values import Budget
 
@@ -43,20 +44,27 @@ class CompiledConfig:
         return {key: _render(value, scope, (key,), budget) for key, value in self.tree.items()}
 
 
-def compile_config(config: Mapping[str, object], bare: frozenset[str]) -> CompiledConfig:
-    """Compile every string that holds an expression; a string under a key in `bare` is one, with braces or without."""
+def compile_config(
+    config: Mapping[str, object], bare: frozenset[str], per_item: frozenset[str] = frozenset()
+) -> CompiledConfig:
+    """Compile every string that holds an expression.
+
+    A string under a key in `bare` or `per_item` is one, with braces or without; one in `per_item` is not replaced by a
+    value but by an `ItemExpression`.
+    """
     compiled = CompiledConfig({})
     for key, value in config.items():
-        compiled.tree[key] = _compile(value, (key,), compiled, key in bare)
+        compiler = compile_item if key in per_item else compile_one if key in bare else None
+        compiled.tree[key] = _compile(value, (key,), compiled, compiler)
     return compiled
 
 
-def _compile(value: object, path: Path, into: CompiledConfig, bare: bool = False) -> object:
+def _compile(value: object, path: Path, into: CompiledConfig, bare: Callable[[str], Template] | None = None) -> object:
     if isinstance(value, str):
         if not (bare or is_template(value)):
             return value
         try:
-            template = _compile_one(value) if bare else compile_text(value)
+            template = (bare or compile_text)(value)
         except ExpressionFailed as error:
             into.failures[path] = error.at(path_text(path))
             return value
@@ -69,17 +77,10 @@ def _compile(value: object, path: Path, into: CompiledConfig, bare: bool = False
     return value
 
 
-def _compile_one(source: str) -> Template:
-    if not is_template(source):
-        return compile_bare(source)
-    template = compile_text(source)
-    if not template.whole:
-        raise ExpressionFailed("it must be one expression, with nothing around its braces", source)
-    return template
-
-
 def _render(value: object, scope: Scope, path: Path, budget: Budget) -> object:
     if isinstance(value, Template):
+        if value.per_item:
+            return ItemExpression(value, scope, path_text(path))
         try:
             return value.render(scope, budget)
         except ExpressionFailed as error:

@@ -32,6 +32,13 @@ class Expression:
         return {**handler(schema), "format": "expression"}
 
 
+class PerItem:
+    """Marks a parameter whose text is an expression about each item of a list, with braces or without.
+
+    The function is given an `ItemExpression` in its place: `Annotated[ItemExpression, PerItem()]`.
+    """
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Declaration:
     """What a function's parameters say: its model, the fields by parameter, and what else it wants to be given."""
@@ -39,6 +46,7 @@ class Declaration:
     model: type[BaseModel]
     fields: tuple[tuple[str, str], ...]
     bare: frozenset[str]
+    per_item: frozenset[str]
     wants_inputs: bool
     wants_params: bool
 
@@ -72,7 +80,8 @@ def declare(name: str, function: Callable[..., object]) -> Declaration:
     return Declaration(
         model=model,
         fields=tuple((parameter.name, _PREFIX + parameter.name) for parameter in settings),
-        bare=frozenset(info.alias or "" for info in model.model_fields.values() if _is_bare(info)),
+        bare=_marked(model, Expression),
+        per_item=_marked(model, PerItem),
         wants_inputs="inputs" in offered,
         wants_params="params" in offered,
     )
@@ -139,5 +148,6 @@ def _is_json(value: object) -> bool:
     return True
 
 
-def _is_bare(info: FieldInfo) -> bool:
-    return any(isinstance(mark, Expression) for mark in info.metadata)
+def _marked(model: type[BaseModel], mark: type) -> frozenset[str]:
+    fields = model.model_fields.values()
+    return frozenset(info.alias or "" for info in fields if any(isinstance(each, mark) for each in info.metadata))

@@ -1,7 +1,7 @@
 """Expressions in a node's configuration: `{{ ... }}` over the outputs of nodes, the inputs and the run's parameters."""
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,7 +14,7 @@ from jinja2.visitor import NodeTransformer
 from weftline_executor.nodes.errors import ExpressionFailed
 from weftline_executor.nodes.filters import BUDGET_NAME, COMPARE, SLICE, bound
 from weftline_executor.nodes.sandbox import METHODS, Sandbox
-from weftline_executor.nodes.scope import Scope
+from weftline_executor.nodes.scope import EMPTY, Scope
 from weftline_executor.nodes.values import Budget, plain, text
 
 MAX_SOURCE = 8 * 1024
@@ -41,7 +41,8 @@ class Template:
     """A checked string: `parts` are literal texts and, where it is None, the next of the expressions.
 
     `whole` says that the string is exactly one expression, whose value keeps its type. `node_ids` are the nodes that
-    the expressions read. The code is made at the first use, because that takes three times as long as the checks.
+    the expressions read. With `per_item` they read `item` and `index`, too. The code is made at the first use, because
+    that takes three times as long as the checks.
     """
 
     source: str
@@ -49,17 +50,19 @@ class Template:
     whole: bool
     node_ids: tuple[str, ...]
     _parse: Parse
+    per_item: bool = False
     _code: JinjaTemplate | None = None
 
-    def render(self, scope: Scope, budget: Budget | None = None) -> object:
+    def render(self, scope: Scope, budget: Budget | None = None, names: Mapping[str, object] = EMPTY) -> object:
         """Give the value of a whole expression, else the text; raises `ExpressionFailed`.
 
         The work is paid for out of `budget`, which the expressions of one node share; without one it has its own.
+        `names` are values that it reads beside those of the scope.
         """
         budget = budget or Budget()
         try:
             budget.spend(_RENDER + len(self.source))
-            values = self._evaluate(scope, budget)
+            values = self._evaluate({**scope.variables(), **names, BUDGET_NAME: budget})
             return plain(values[0], budget) if self.whole else self._text(values, budget)
         except RecursionError:
             raise ExpressionFailed("the value is nested too deeply", self.source) from None
@@ -69,13 +72,13 @@ class Template:
             # Filters and operators raise whatever Python raises for the values at hand.
             raise ExpressionFailed(str(error) or type(error).__name__, self.source) from error
 
-    def _evaluate(self, scope: Scope, budget: Budget) -> list[object]:
+    def _evaluate(self, variables: dict[str, object]) -> list[object]:
         code = self._code
         if code is None:
             expressions = [piece for piece in self._parse(self.source) if not isinstance(piece, str)]
             assign = ast.Assign(ast.Name(_RESULT, "store"), ast.List(expressions), lineno=1)
             self._code = code = _SANDBOX.from_string(ast.Template([assign], lineno=1))
-        context = code.new_context({**scope.variables(), BUDGET_NAME: budget})
+        context = code.new_context(variables)
         for _ in code.root_render_func(context):
             pass
         values: list[object] = context.vars[_RESULT]
@@ -96,8 +99,6 @@ class Template:
 @lru_cache(maxsize=4096)
 def compile_text(source: str) -> Template:
     """Compile a string that holds `{{ ... }}`; raises `ExpressionFailed` when it is not valid."""
-    if "{%" in source:
-        raise ExpressionFailed("statements ({% ... %}) are not available, only expressions ({{ ... }})", source)
     return _compile(source, _parse_text)
 
 
@@ -107,12 +108,29 @@ def compile_bare(source: str) -> Template:
     return _compile(source, _parse_bare)
 
 
-def _compile(source: str, parse: Parse) -> Template:
+@lru_cache(maxsize=4096)
+def compile_item(source: str) -> Template:
+    """Compile an expression about one `item` of many and its `index`, with braces or without; raises as the others."""
+    return _one(_compile(source, _parse_text if is_template(source) else _parse_bare, ITEM_ROOTS))
+
+
+def compile_one(source: str) -> Template:
+    """Compile a string that is one expression, with braces or without; raises `ExpressionFailed`."""
+    return _one(compile_text(source)) if is_template(source) else compile_bare(source)
+
+
+def _one(template: Template) -> Template:
+    if not template.whole:
+        raise ExpressionFailed("it must be one expression, with nothing around its braces", template.source)
+    return template
+
+
+def _compile(source: str, parse: Parse, roots: Sequence[str] = ROOTS) -> Template:
     if len(source) > MAX_SOURCE:
         raise ExpressionFailed(f"it is longer than {MAX_SOURCE} characters", source)
     try:
         pieces = parse(source)
-        found = [node_id for piece in pieces if not isinstance(piece, str) for node_id in _inspect(piece)]
+        found = [node_id for piece in pieces if not isinstance(piece, str) for node_id in _inspect(piece, roots)]
     except _Refused as refused:
         raise ExpressionFailed(str(refused), source) from None
     except TemplateError as error:
@@ -123,10 +141,12 @@ def _compile(source: str, parse: Parse) -> Template:
     except ValueError as error:
         raise ExpressionFailed(f"it is not an expression ({error})", source) from None
     parts = tuple(piece if isinstance(piece, str) else None for piece in pieces)
-    return Template(source, parts, parts == (None,), tuple(dict.fromkeys(found)), parse)
+    return Template(source, parts, parts == (None,), tuple(dict.fromkeys(found)), parse, roots is ITEM_ROOTS)
 
 
 def _parse_text(source: str) -> list[str | ast.Expr]:
+    if "{%" in source:
+        raise _Refused("statements ({% ... %}) are not available, only expressions ({{ ... }})")
     pieces: list[str | ast.Expr] = []
     for statement in _SANDBOX.parse(source).body:
         if not isinstance(statement, ast.Output):
@@ -184,7 +204,7 @@ def _filter(operand: ast.Expr, name: str, *args: ast.Expr) -> ast.Filter:
     return ast.Filter(operand, name, list(args), [], None, None, lineno=operand.lineno)
 
 
-def _inspect(expression: ast.Expr) -> Iterable[str]:
+def _inspect(expression: ast.Expr, roots: Sequence[str]) -> Iterable[str]:
     """Refuse what the sandbox would, as far as it can be seen, and give the ids of the nodes that are read."""
     owners: set[int] = set()
     names: list[ast.Name] = []
@@ -206,7 +226,7 @@ def _inspect(expression: ast.Expr) -> Iterable[str]:
         if isinstance(node, ast.Name):
             names.append(node)
     for name in names:
-        _check_name(name, id(name) in owners)
+        _check_name(name, id(name) in owners, roots)
     return found
 
 
@@ -236,12 +256,11 @@ def _node_id(node: ast.Getattr | ast.Getitem) -> str:
     raise _Refused('a node is named in the expression itself: nodes.ID or nodes["ID"]')
 
 
-def _check_name(name: ast.Name, owned: bool) -> None:
-    if name.name not in ROOTS:
-        near = difflib.get_close_matches(name.name, ROOTS, 1)
-        hint = (
-            f"did you mean {near[0]}?" if near else "there are nodes, inputs, params and run, and text is put in quotes"
-        )
+def _check_name(name: ast.Name, owned: bool, roots: Sequence[str]) -> None:
+    if name.name not in roots:
+        near = difflib.get_close_matches(name.name, roots, 1)
+        known = f"there are {', '.join(roots[:-1])} and {roots[-1]}, and text is put in quotes"
+        hint = f"did you mean {near[0]}?" if near else known
         raise _Refused(f"the name {name.name!r} is not known; {hint}")
     if name.name == "nodes" and not owned:
         raise _Refused('nodes is not a value by itself; write nodes.ID or nodes["ID"]')

@@ -85,7 +85,7 @@ class NodeType:
     def check(self, data: Mapping[str, object]) -> list[ConfigFault]:
         """Say all that is wrong with a node's `data`; values that come from expressions are checked when it runs."""
         config = own_part(data)
-        compiled = compile_config(config, self.declaration.bare)
+        compiled = compile_config(config, self.declaration.bare, self.declaration.per_item)
         faults = find_faults(self.name, self.declaration.model, config, compiled)
         try:
             named = self._named_handles(data)
@@ -100,7 +100,7 @@ class NodeType:
 
     def references(self, data: Mapping[str, object]) -> list[Reference]:
         """List the nodes that the expressions in a node's `data` read; what cannot be compiled is passed over."""
-        compiled = compile_config(own_part(data), self.declaration.bare)
+        compiled = compile_config(own_part(data), self.declaration.bare, self.declaration.per_item)
         return [
             Reference(path_text(path), node_id)
             for path, template in compiled.templates.items()

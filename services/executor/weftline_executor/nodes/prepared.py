@@ -27,7 +27,7 @@ class PreparedCall:
         self._function = function
         self._declaration = declaration
         self._config = config
-        self._compiled = compile_config(config, declaration.bare)
+        self._compiled = compile_config(config, declaration.bare, declaration.per_item)
         self._failure: NodeTypeError | None = next(iter(self._compiled.failures.values()), None)
         self._static: dict[str, object] | None = None
         self._shared: dict[str, object] | None = None

@@ -52,8 +52,8 @@ class Budget:
 
     __slots__ = ("_left",)
 
-    def __init__(self) -> None:
-        self._left = MAX_WORK
+    def __init__(self, work: int = MAX_WORK) -> None:
+        self._left = work
 
     def spend(self, work: int) -> None:
         """Count so many units; raises `TooMuchWork`."""
