@@ -1,7 +1,7 @@
 """The decorator that makes a function a node type."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ParamSpec, Protocol, TypeVar, cast, get_args
 
 from weftline_executor.nodes.declare import check_name, declare, schema_of
@@ -32,6 +32,7 @@ def node(
     outputs: Sequence[str] = ("output",),
     handle_names: HandleNames | None = None,
     expects: Expects | None = None,
+    errors: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[P, R_co]], NodeFunction[P, R_co]]:
     """Make a function a node type called `name`.
 
@@ -47,6 +48,7 @@ def node(
     again with the same `ctx.idempotency_key`, `unsafe` pauses the run until a person decides. `outputs` are the
     handles that edges may leave from; `handle_names` gives those that the configuration names, by path. `expects` gives
     how long a node of a configuration takes, in milliseconds, or None; else what was measured before is expected.
+    `errors` says, by the code of each of its errors, when the type fails with it.
 
     Raises `BadDeclaration` when the function cannot be a node type.
     """
@@ -71,6 +73,7 @@ def node(
             limits=_limits(name, isolation, memory_mb, cpu_seconds),
             handle_names=handle_names,
             expects=expects,
+            errors=dict(errors or {}),
         )
         return decorated
 

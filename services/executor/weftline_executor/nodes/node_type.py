@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from weftline_executor.nodes.config import compile_config, find_faults, own_part
@@ -42,7 +42,8 @@ class NodeType:
     """What the engine knows of a node type; made by `@node`.
 
     `config_schema` is the JSON Schema of a node's `data` once its expressions are rendered. `outputs` are the handles
-    that every node of the type has; with `dynamic_handles` the configuration names more.
+    that every node of the type has; with `dynamic_handles` the configuration names more. `errors` says, by code, when a
+    node of the type fails.
     """
 
     name: str
@@ -58,6 +59,7 @@ class NodeType:
     limits: ProcessLimits = ProcessLimits()
     handle_names: HandleNames | None = None
     expects: Expects | None = None
+    errors: Mapping[str, str] = field(default_factory=dict)
 
     def expected_ms(self, data: Mapping[str, object]) -> float | None:
         """Give how long the configuration says that a node takes, in milliseconds; None where it says nothing.

@@ -25,7 +25,7 @@ def log(
     ctx.log(message, level)
 
 
-@node("fail", title="Fail", isolation="inline")
+@node("fail", title="Fail", isolation="inline", errors={"node_failed": "always"})
 def fail(
     ctx: Context, message: Annotated[Text, Field(description="What the error says.")] = "failed on purpose"
 ) -> None:

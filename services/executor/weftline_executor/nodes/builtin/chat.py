@@ -24,6 +24,11 @@ from weftline_executor.settings import DEFAULT_LLM_BASE_URL
 MAX_BODY = 4 * 1024 * 1024
 MAX_STREAM = 64 * 1024 * 1024
 
+_ERRORS = {
+    "connection_failed": "no answer could be had, or it broke off",
+    "secret_missing": "there is no secret of the name in `apiKeySecret`",
+    "bad_answer": "it is not what such a service answers, not whole, not JSON where it has to be, or holds an error",
+}
 _SUCCESS = range(200, 300)
 _REFUSED = frozenset({401, 403})
 _END = "[DONE]"
@@ -112,7 +117,7 @@ Timeout = Annotated[float, Field(gt=0, le=3600, description="Seconds for the who
 def llm_chat_at(service: ChatService, fence: HttpFence) -> NodeFunction[..., object]:
     """Give the node type `llm.chat`, which asks `service` by default, and reaches only what the fence admits."""
 
-    @node("llm.chat", title="Ask a language model", idempotency="keyed")
+    @node("llm.chat", title="Ask a language model", idempotency="keyed", errors={**web.ERRORS, **_ERRORS})
     async def llm_chat(
         ctx: Context,
         *,
@@ -140,12 +145,7 @@ def llm_chat_at(service: ChatService, fence: HttpFence) -> NodeFunction[..., obj
 
         A key is sent to the service of the executor's `llm_base_url`, and to the hosts of `llm_key_hosts`. A request
         carries an `Idempotency-Key`, the same at each attempt; a service that does not know it makes, and charges for,
-        another answer when the executor dies before the first one is kept. A status of 408, 425, 429, or from 500 may
-        be retried, after the time in its `Retry-After`.
-
-        The codes of its errors are `http_status`, `http_timeout`, `connection_failed` (no answer could be had),
-        `http_forbidden` (outside of what the executor allows), `http_too_large`, `secret_missing`, and `bad_answer` (it
-        is not what such a service answers, not whole, not JSON where it has to be, or holds an error).
+        another answer when the executor dies before the first one is kept.
         """
         body = {
             **({"stream_options": {"include_usage": True}} if stream else {}),

@@ -22,6 +22,10 @@ MAX_REDIRECTS = 5
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
+_ERRORS = {
+    "http_failed": "no answer could be had, or the server redirected too often",
+    "http_bad_body": "the body says that it is JSON, and is not",
+}
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 Address = Annotated[web.WebAddress, Field(description="What is asked, from `http://` or `https://`.")]
@@ -32,7 +36,7 @@ Timeout = Annotated[float, Field(gt=0, le=3600, description="Seconds for the who
 def http_request_within(fence: HttpFence) -> NodeFunction[..., object]:
     """Give the node type `http.request`, which reaches only what the fence admits."""
 
-    @node("http.request", title="HTTP request", idempotency="keyed")
+    @node("http.request", title="HTTP request", idempotency="keyed", errors={**web.ERRORS, **_ERRORS})
     async def http_request(
         ctx: Context,
         *,
@@ -49,9 +53,6 @@ def http_request_within(fence: HttpFence) -> NodeFunction[..., object]:
         output is `{status, headers, body, durationMs}`, with the body parsed if it is JSON and without cookies. Up to
         5 redirects are followed, and a body may have 1 MiB. Addresses that are not public are refused unless the
         executor allows them.
-
-        The codes of its errors are `http_status`, `http_timeout`, `http_failed` (no answer could be had),
-        `http_forbidden` (outside of what the executor allows), `http_too_large` and `http_bad_body`.
         """
         target = URL(url).update_query(dict(query))
         sent_headers, payload = _outgoing(ctx, method, headers, body)

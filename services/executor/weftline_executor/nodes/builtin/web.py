@@ -16,6 +16,14 @@ from weftline_executor.nodes.errors import NodeFailed
 FIRST_ERROR = 400
 """The least status that says that a request failed."""
 
+ERRORS = {
+    "http_status": "the status was 400 or more; one of 408, 425, 429, or from 500 may be retried",
+    "http_timeout": "there was no answer in time",
+    "http_forbidden": "the address is outside of what the executor allows",
+    "http_too_large": "the answer was too large",
+}
+"""When `exchange` and what belongs to it fail, by code; the code for no answer is that of the node."""
+
 _MAX_SHOWN = 2048
 _FIRST_SERVER_ERROR = 500
 _PASSING = frozenset({408, 425, 429})
