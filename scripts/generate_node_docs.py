@@ -16,10 +16,16 @@ DOCUMENT = ROOT / "docs" / "nodes.md"
 
 # One node of each type, as it stands in a workflow.
 EXAMPLES: dict[str, dict[str, object]] = {
+    "aggregate": {
+        "items": "{{ nodes.order.output.lines }}",
+        "groupBy": "article.kind",
+        "values": {"lines": {"op": "count"}, "total": {"op": "sum", "field": "price"}},
+    },
     "approval": {"message": "Ship {{ params.sku }}?", "deadline": 86400, "default": {"approved": False}},
     "condition": {"expression": "nodes.order.output.total > 100"},
     "delay": {"seconds": 2.5},
     "fail": {"message": "{{ nodes.order.output.id }} cannot be shipped"},
+    "filter": {"items": "{{ nodes.order.output.lines }}", "where": "item.price > params.limit"},
     "http.request": {
         "method": "POST",
         "url": "https://api.example.org/orders",
@@ -47,6 +53,13 @@ EXAMPLES: dict[str, dict[str, object]] = {
     "template": {"template": "Dear {{ nodes.customer.output.name }}, thank you for your order."},
 }
 
+_INPUTS = {True: "is used", False: "is used where an expression reads it"}
+_ISOLATION = {
+    "async": "in the event loop of the nodes (`async`)",
+    "inline": "in the event loop of the engine (`inline`)",
+    "process": "in a worker process (`process`)",
+    "thread": "in a thread of its own (`thread`)",
+}
 _IDEMPOTENCY = {
     "safe": "runs again",
     "keyed": "runs again with the same idempotency key",
@@ -74,8 +87,13 @@ def section(node_type: NodeType) -> Iterator[str]:
     else:
         yield "It has no settings."
     yield ""
-    after_crash = _IDEMPOTENCY[node_type.idempotency]
-    yield f"Output handles: {handles(node_type)}. If the executor dies while such a node runs, it {after_crash}."
+    yield f"- Output handles: {handles(node_type)}"
+    yield f"- What arrives: {_INPUTS[node_type.declaration.wants_inputs]}"
+    yield f"- Where it runs: {_ISOLATION[node_type.isolation]}"
+    yield f"- If the executor dies while it runs: it {_IDEMPOTENCY[node_type.idempotency]}"
+    if node_type.errors:
+        yield "- Codes of its errors:"
+        yield from (f"    - `{code}`: {when}" for code, when in sorted(node_type.errors.items()))
     yield ""
     yield "```json"
     example = {"id": "example", "type": node_type.name, "data": EXAMPLES[node_type.name]}
@@ -115,16 +133,23 @@ def shown_type(setting: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         return "expression"
     if "enum" in setting:
         return ", ".join(f"`{choice}`" for choice in setting["enum"])
-    if "anyOf" in setting:
+    choices = setting.get("anyOf", setting.get("oneOf", []))
+    if choices:
         # Null stands for what is left out.
-        return " or ".join(shown_type(each, schema) for each in setting["anyOf"] if each != {"type": "null"})
-    if setting.get("type") == "array":
-        return f"list of {shown_type(setting['items'], schema)}"
-    if setting.get("type") == "object" and "properties" in setting:
-        keys = ", ".join(setting["properties"])
-        return f"`{{{keys}}}`"
+        return " or ".join(shown_type(each, schema) for each in choices if each != {"type": "null"})
+    if setting.get("type") in ("array", "object"):
+        return shown_container(setting, schema)
     bounds = [text.format(setting[key]) for key, text in _BOUNDS.items() if key in setting]
     return " ".join([setting.get("type", "any value"), *bounds])
+
+
+def shown_container(setting: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """Write the type of a list or an object in a few words."""
+    if setting["type"] == "array":
+        return f"list of {shown_type(setting['items'], schema)}"
+    if isinstance(setting.get("additionalProperties"), dict):
+        return f"object of {shown_type(setting['additionalProperties'], schema)}"
+    return f"`{{{', '.join(setting['properties'])}}}`" if "properties" in setting else "object"
 
 
 def main() -> int:

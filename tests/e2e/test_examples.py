@@ -10,7 +10,7 @@ from typing import Any
 from tests.repository.layout import ROOT
 from tests.support.stack import Stack, running_stack
 
-EXITS = {"branching": 0, "failure": 1, "parallel": 0, "quickstart": 0, "rescue": 0}
+EXITS = {"branching": 0, "failure": 1, "orders": 0, "parallel": 0, "quickstart": 0, "rescue": 0}
 """How `weftline run` ends by example; `http` asks a server of the public internet and is only validated."""
 
 
@@ -34,4 +34,7 @@ async def test_every_example_runs_and_ends_as_it_should(tmp_path: Path) -> None:
     assert valid == 0
     ended = {name: messages[-1] for name, (_, messages) in zip(EXITS, found, strict=True)}
     assert ended["rescue"]["payload"]["outputs"]["result"]["percent"] == 0
+    report = ended["orders"]["payload"]["outputs"]["report"]
+    assert report["kinds"] == [{"key": "book", "lines": 2, "dearest": 30}, {"key": "lamp", "lines": 1, "dearest": 45}]
+    assert report["all"] == {"pieces": 5, "skus": "A1, C3, D4"}
     assert ended["failure"]["type"] == "execution.error"

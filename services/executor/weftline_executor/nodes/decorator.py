@@ -58,6 +58,8 @@ def node(
         shown_title = title or name.replace(".", " ").replace("_", " ").capitalize()
         description = inspect.getdoc(function) or ""
         declaration = declare(name, function)
+        if isolation == "process" and declaration.per_item:
+            raise BadDeclaration(name, "an expression for each item cannot be taken to a process")
         decorated = cast("NodeFunction[P, R_co]", function)
         decorated.node_type = NodeType(
             name=name,

@@ -1,14 +1,55 @@
 """Facts about docs/nodes.md: it is current, and what it shows holds."""
 
+import inspect
 import json
 import re
 from typing import Any
 
+import pytest
+
 from scripts.generate_node_docs import DOCUMENT, EXAMPLES, document
-from weftline_executor.nodes import Registry, Scope
+from tests.support.chat_server import Answer, ChatServer, whole
+from weftline_executor.nodes import Branch, ChatService, HttpFence, NodeFailed, Registry, Scope
 from weftline_executor.nodes.expressions import compile_text, is_template
+from weftline_executor.nodes.results import Wait
+from weftline_executor.nodes.testing import RecordingSink, make_context
 
 TEXT = DOCUMENT.read_text()
+
+LINES = [
+    {"article": {"kind": "book"}, "price": 12},
+    {"article": {"kind": "pen"}, "price": 3},
+    {"article": {"kind": "book"}, "price": 30},
+]
+SCOPE = Scope(
+    nodes={
+        "order": {"output": {"id": "A7", "price": 20, "total": 45, "lines": LINES}},
+        "customer": {"output": {"name": "Ada", "tier": "gold"}},
+        "ticket": {"output": {"text": "Where is my order?"}},
+    },
+    inputs={"input": 3},
+    params={"sku": "A1", "count": 2, "limit": 10},
+)
+OUTPUTS: dict[str, object] = {
+    "aggregate": [{"key": "book", "lines": 2, "total": 42}, {"key": "pen", "lines": 1, "total": 3}],
+    "approval": Wait("approval", message="Ship A1?", deadline=86400, default={"approved": False}),
+    "condition": Branch("false", False),
+    "delay": None,
+    "fail": "node_failed",
+    "filter": [LINES[0], LINES[2]],
+    "http.request": 200,
+    "input": {"sku": "A1", "count": 2, "limit": 10},
+    "llm.chat": "It is late.",
+    "log": None,
+    "merge": 3,
+    "noop": None,
+    "output": {"total": 45},
+    "set": {"total": 40, "currency": "EUR"},
+    "switch": Branch("express", "gold"),
+    "wait_for_event": Wait("event", event="paid-A7", deadline=3600),
+    "template": "Dear Ada, thank you for your order.",
+}
+"""What the examples give when they run in that scope: an output, or the code of an error."""
 
 
 def blocks(language: str) -> list[str]:
@@ -28,6 +69,26 @@ def test_every_builtin_type_has_an_example_without_faults() -> None:
         assert node_type is not None
         assert node_type.check(shown["data"]) == []
     assert len(blocks("json")) == len(registry)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+async def test_every_example_runs(name: str) -> None:
+    server = ChatServer()
+    server.answers = [Answer.json(whole("It is late."))]
+    async with server.running():
+        registry = Registry.with_builtins(HttpFence(allow_private=True), ChatService(server.base_url))
+        node_type = registry.get(name)
+        assert node_type is not None
+        address = server.base_url.removesuffix("/v1")
+        prepared = node_type.prepare(json.loads(json.dumps(EXAMPLES[name]).replace("https://api.example.org", address)))
+        ctx = make_context(RecordingSink(), secrets={"OPENAI_API_KEY": "sk-test"})
+        try:
+            given = prepared.call(ctx, prepared.bind(SCOPE), SCOPE.inputs)
+            output: Any = await given if inspect.isawaitable(given) else given
+        except NodeFailed as error:
+            output = error.code
+    told = {"llm.chat": "text", "http.request": "status"}.get(name)
+    assert (output[told] if told else output) == OUTPUTS[name]
 
 
 def test_the_python_in_the_document_runs() -> None:

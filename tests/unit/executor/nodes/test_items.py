@@ -5,7 +5,16 @@ from typing import Annotated
 import jsonschema
 import pytest
 
-from weftline_executor.nodes import ConfigInvalid, Context, ExpressionFailed, ItemExpression, PerItem, Scope, node
+from weftline_executor.nodes import (
+    BadDeclaration,
+    ConfigInvalid,
+    Context,
+    ExpressionFailed,
+    ItemExpression,
+    PerItem,
+    Scope,
+    node,
+)
 from weftline_executor.nodes.expressions import compile_item
 from weftline_executor.nodes.testing import RecordingSink, make_context
 
@@ -62,7 +71,7 @@ def test_the_nodes_that_it_reads_are_known() -> None:
     ("each", "reason"),
     [
         ("itm > 1", "did you mean item?"),
-        ("name", "there are nodes, inputs, params, item and index"),
+        ("name", "there are nodes, inputs, params, run, item and index"),
         ("item >", "unexpected"),
         ("{{ item }} or so", "nothing around its braces"),
         ("{% if item %}", "statements"),
@@ -100,6 +109,13 @@ def test_all_evaluations_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -
     assert [each.of(number, number) for number in range(50)] == list(range(1, 51))
     with pytest.raises(ExpressionFailed, match="take too long together"):
         [each.of(number, number) for number in range(200)]
+
+
+def test_it_is_not_taken_to_a_process() -> None:
+    def go_over(ctx: Context, each: Annotated[ItemExpression, PerItem()]) -> None: ...
+
+    with pytest.raises(BadDeclaration, match="cannot be taken to a process"):
+        node("items.process", isolation="process")(go_over)
 
 
 def test_the_schema_says_that_it_is_an_expression() -> None:

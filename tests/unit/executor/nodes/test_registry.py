@@ -38,7 +38,7 @@ def entry_point(value: str, name: str = "plugin") -> EntryPoint:
 
 def test_the_builtin_types_are_there() -> None:
     assert Registry.with_builtins().names() == [
-        *("approval", "condition", "delay", "fail", "http.request", "input", "llm.chat", "log"),
+        *("aggregate", "approval", "condition", "delay", "fail", "filter", "http.request", "input", "llm.chat", "log"),
         *("merge", "noop", "output", "set", "switch", "template", "wait_for_event"),
     ]
 

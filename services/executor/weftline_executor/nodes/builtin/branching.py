@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from weftline_executor.nodes.builtin.fields import identity
 from weftline_executor.nodes.context import Context
 from weftline_executor.nodes.declare import Expression
 from weftline_executor.nodes.decorator import node
@@ -60,11 +61,6 @@ def switch(
     The expression may be written with braces or without. The output is its value.
     """
     for case in cases:
-        if _equal(case.value, expression):
+        if identity(case.value) == identity(expression):
             return Branch(case.handle, expression)
     return Branch(default, expression)
-
-
-def _equal(left: object, right: object) -> bool:
-    # In JSON, unlike in Python, true is not 1.
-    return left == right and isinstance(left, bool) == isinstance(right, bool)

@@ -12,6 +12,11 @@ from weftline_executor.nodes.results import Wait
 # Stands for a value that was not given, where null would be a value like any other.
 _NOT_GIVEN = object()
 
+_APPROVAL_ERRORS = {
+    "rejected": "somebody said no",
+    "approval_timeout": "nobody answered before the deadline, and there is no `default`",
+}
+_EVENT_ERRORS = {"event_timeout": "no event came before the deadline, and there is no `default`"}
 _YEAR = 365 * 24 * 3600
 
 Deadline = Annotated[
@@ -19,7 +24,7 @@ Deadline = Annotated[
 ]
 
 
-@node("approval", title="Approval", isolation="inline")
+@node("approval", title="Approval", isolation="inline", errors=_APPROVAL_ERRORS)
 def approval(
     ctx: Context,
     message: Annotated[Text, Field(description="What somebody is asked to approve.")] = "",
@@ -37,7 +42,7 @@ def approval(
     return _wait(Wait("approval", message=message, deadline=deadline), default)
 
 
-@node("wait_for_event", title="Wait for an event", isolation="inline")
+@node("wait_for_event", title="Wait for an event", isolation="inline", errors=_EVENT_ERRORS)
 def wait_for_event(
     ctx: Context,
     event: Annotated[Text, Field(min_length=1, max_length=256, description="The name of the event.")],
