@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from tests.unit.cli import events as make
 from weftline.v1 import events_pb2 as ev
+from weftline_cli.messages import event_message
+from weftline_cli.screens.lines import line
 from weftline_cli.view import RunView
 
 NOW = make.BEGAN_MS + 5000
@@ -74,6 +76,16 @@ def test_progress_of_an_older_attempt_is_not_shown() -> None:
     assert view.running["a"].progress is None
     view.apply(make.node_progress("a", 0.25, attempt=2), NOW)
     assert view.running["a"].progress == 0.25
+
+
+def test_what_a_running_node_has_so_far_changes_nothing_on_a_screen_and_is_in_the_messages() -> None:
+    view = folded(make.started(1, "a"), make.node(2, "a", ev.NODE_STATUS_RUNNING))
+    view.apply(make.node_progress("a", 0.25), NOW)
+    told = make.node(0, "a", ev.NODE_STATUS_RUNNING, data_json='{"text":"so far"}')
+    view.apply(told, NOW)
+    assert (view.running["a"].progress, view.running["a"].status) == (0.25, ev.NODE_STATUS_RUNNING)
+    assert line(told, view) is None
+    assert event_message(told)["payload"]["data"] == {"text": "so far"}
 
 
 def test_progress_is_the_executors_word_until_success_makes_it_whole() -> None:
