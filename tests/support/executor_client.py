@@ -164,6 +164,11 @@ class Client:
         request = pb.GetWorkflowRequest(workflow_id=workflow_id)
         return (await self.stub.GetWorkflow(request, timeout=CALL_SECONDS)).snapshot
 
+    async def artifact(self, uri: str) -> bytes:
+        """The bytes of an artifact."""
+        request = pb.ReadArtifactRequest(uri=uri)
+        return b"".join([piece.data async for piece in self.stub.ReadArtifact(request, timeout=CALL_SECONDS)])
+
     async def validate(self, definition: str) -> pb.ValidateWorkflowResponse:
         """What is wrong with a definition."""
         return await self.stub.ValidateWorkflow(

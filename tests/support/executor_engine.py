@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.support.executor_client import Client
 from weftline_executor.api import ApiServer
+from weftline_executor.artifacts import MEMORY, Files
 from weftline_executor.engine import Engine, EngineConfig, WorkerConfig
 from weftline_executor.graph import Limits
 from weftline_executor.metrics import Metrics
@@ -48,6 +49,7 @@ class RunningExecutor:
     engine: Engine
     metrics: Metrics
     store: Store
+    files: Files
     address: str
 
 
@@ -62,6 +64,7 @@ async def running_executor(data_dir: Path | None = None, **settings: Any) -> Asy
         concurrency=chosen.concurrency,
         max_runs=chosen.max_runs,
         max_output_bytes=chosen.max_output_bytes,
+        artifact_bytes=chosen.artifact_bytes,
         blocked_loop_seconds=chosen.blocked_loop_seconds,
         workers=WorkerConfig(
             chosen.process_workers,
@@ -72,14 +75,15 @@ async def running_executor(data_dir: Path | None = None, **settings: Any) -> Asy
         limits=Limits(chosen.max_nodes, chosen.max_edges, chosen.max_definition_bytes),
         retention=Retention(round(chosen.retention_days * 86_400_000), chosen.retention_runs, chosen.retention_bytes),
     )
-    engine = Engine(store, types, SECRETS, metrics, config, now)
+    files = Files(data_dir / "artifacts" if data_dir else MEMORY)
+    engine = Engine(store, types, SECRETS, metrics, config, now, files)
     server = ApiServer(engine, types, chosen, metrics, now)
     address = f"127.0.0.1:{server.bind()}"
     await engine.start()
     await server.start()
     client = Client(address)
     try:
-        yield RunningExecutor(client, engine, metrics, store, address)
+        yield RunningExecutor(client, engine, metrics, store, files, address)
     finally:
         await client.channel.close()
         await server.stop()

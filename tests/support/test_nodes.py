@@ -161,6 +161,12 @@ async def tell_secret(ctx: Context, name: str, raises: bool = False) -> object:
     return {"value": value, value: "key"}
 
 
+@node("test.tell_large_secret")
+async def tell_large_secret(ctx: Context, name: str) -> object:
+    """Says a secret at the end of a long list."""
+    return [*range(20_000), ctx.secrets[name]]
+
+
 @node("test.exit_thread")
 def exit_thread(ctx: Context) -> None:
     """Asks its thread to exit."""
@@ -205,6 +211,14 @@ def big(ctx: Context, size: int) -> str:
     return "x" * size
 
 
+@node("test.rows")
+async def rows(ctx: Context, count: int, gate: str = "", marks: str = "") -> dict[str, object]:
+    """Leaves a mark, waits at the gate, and gives so many rows of a number and a text."""
+    _mark(ctx, marks)
+    await _pass(gate)
+    return {"rows": [{"n": number, "text": f"row {number}"} for number in range(count)]}
+
+
 @node("test.nested")
 def nested(ctx: Context, depth: int) -> object:
     """Gives arrays within arrays."""
@@ -230,6 +244,12 @@ async def give_params(ctx: Context, params: dict[str, object]) -> dict[str, obje
 async def branch(ctx: Context, handle: str) -> Branch:
     """Goes the way it is told, also one that it does not have."""
     return Branch(handle, handle)
+
+
+@node("test.large_branch", outputs=("left", "right"))
+async def large_branch(ctx: Context, handle: str) -> Branch:
+    """Goes the way it is told, with an output that is too large for an event."""
+    return Branch(handle, "x" * 100_000)
 
 
 @node("test.progress")

@@ -697,6 +697,7 @@ class RunComplete(_message.Message):
     FAILED_NODES_FIELD_NUMBER: _builtins.int
     SKIPPED_NODES_FIELD_NUMBER: _builtins.int
     OUTPUTS_JSON_FIELD_NUMBER: _builtins.int
+    ARTIFACT_FIELD_NUMBER: _builtins.int
     status: Global___RunState.ValueType
     """RUN_STATE_SUCCESS or RUN_STATE_STOPPED."""
     duration_ms: _builtins.int
@@ -710,7 +711,15 @@ class RunComplete(_message.Message):
     skipped_nodes: _builtins.int
     """Nodes that were skipped."""
     outputs_json: _builtins.str
-    """What the `output` nodes gave: a JSON object from node id to value."""
+    """What the `output` nodes gave: a JSON object from node id to value, or a
+    preview of it when it is too large for an event.
+    """
+    @_builtins.property
+    def artifact(self) -> Global___Artifact:
+        """Then, where the whole object is; unset too when it is larger than an output
+        may be, in which case the nodes' own artifacts have the values.
+        """
+
     def __init__(
         self,
         *,
@@ -721,10 +730,11 @@ class RunComplete(_message.Message):
         failed_nodes: _builtins.int = ...,
         skipped_nodes: _builtins.int = ...,
         outputs_json: _builtins.str = ...,
+        artifact: Global___Artifact | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_nodes", b"completed_nodes", "duration_ms", b"duration_ms", "failed_nodes", b"failed_nodes", "outputs_json", b"outputs_json", "skipped_nodes", b"skipped_nodes", "status", b"status", "total_nodes", b"total_nodes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "completed_nodes", b"completed_nodes", "duration_ms", b"duration_ms", "failed_nodes", b"failed_nodes", "outputs_json", b"outputs_json", "skipped_nodes", b"skipped_nodes", "status", b"status", "total_nodes", b"total_nodes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -747,6 +747,7 @@ class WorkflowSnapshot(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     RERUN_OF_FIELD_NUMBER: _builtins.int
+    OUTPUTS_ARTIFACT_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """The workflow."""
     run_id: _builtins.str
@@ -795,6 +796,10 @@ class WorkflowSnapshot(_message.Message):
     def parent(self) -> _events_pb2.ParentNode:
         """The node that runs this workflow as its body; unset when a client started it."""
 
+    @_builtins.property
+    def outputs_artifact(self) -> _events_pb2.Artifact:
+        """Where the outputs are when `outputs_json` is a preview of them."""
+
     def __init__(
         self,
         *,
@@ -816,10 +821,11 @@ class WorkflowSnapshot(_message.Message):
         generation: _builtins.int = ...,
         parent: _events_pb2.ParentNode | None = ...,
         rerun_of: _builtins.str = ...,
+        outputs_artifact: _events_pb2.Artifact | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "ended_ms", b"ended_ms", "error", b"error", "parent", b"parent", "progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "ended_ms", b"ended_ms", "error", b"error", "outputs_artifact", b"outputs_artifact", "parent", b"parent", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "by", b"by", "definition_json", b"definition_json", "ended_ms", b"ended_ms", "epoch", b"epoch", "error", b"error", "generation", b"generation", "logs", b"logs", "nodes", b"nodes", "outputs_json", b"outputs_json", "parent", b"parent", "progress", b"progress", "reason", b"reason", "rerun_of", b"rerun_of", "run_id", b"run_id", "seq", b"seq", "started_ms", b"started_ms", "state", b"state", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "by", b"by", "definition_json", b"definition_json", "ended_ms", b"ended_ms", "epoch", b"epoch", "error", b"error", "generation", b"generation", "logs", b"logs", "nodes", b"nodes", "outputs_artifact", b"outputs_artifact", "outputs_json", b"outputs_json", "parent", b"parent", "progress", b"progress", "reason", b"reason", "rerun_of", b"rerun_of", "run_id", b"run_id", "seq", b"seq", "started_ms", b"started_ms", "state", b"state", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_ms: _TypeAlias = _typing.Literal["ended_ms"]  # noqa: Y015
     _WhichOneofArgType__ended_ms: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms"]  # noqa: Y015

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 from wsgiref.simple_server import WSGIServer
 
@@ -19,6 +20,7 @@ from prometheus_client import start_http_server
 
 from weftline_executor import __version__
 from weftline_executor.api import ApiServer
+from weftline_executor.artifacts import MEMORY, Files
 from weftline_executor.engine import Engine, EngineConfig, WorkerConfig
 from weftline_executor.errors import ExecutorError, SettingInvalid
 from weftline_executor.graph import Limits
@@ -64,7 +66,8 @@ async def _serve(settings: Settings, registry: Registry) -> None:
     store: Store = SqliteStore(settings.data_dir) if settings.store == "sqlite" else MemoryStore()
     await store.open()
     metrics = Metrics()
-    engine = Engine(store, registry, Secrets(directory=settings.secrets_dir), metrics, _config(settings), _now)
+    secrets = Secrets(directory=settings.secrets_dir)
+    engine = Engine(store, registry, secrets, metrics, _config(settings), _now, Files(_place_of_artifacts(settings)))
     server = ApiServer(engine, registry, settings, metrics, _now)
     _bind(server, settings)
     metrics_server = _serve_metrics(settings, metrics)
@@ -89,11 +92,18 @@ async def _first_of(*events: asyncio.Event) -> None:
         task.cancel()
 
 
+def _place_of_artifacts(settings: Settings) -> Path | str:
+    if settings.artifacts_url:
+        return settings.artifacts_url
+    return settings.data_dir / "artifacts" if settings.store == "sqlite" else MEMORY
+
+
 def _config(settings: Settings) -> EngineConfig:
     return EngineConfig(
         concurrency=settings.concurrency,
         max_runs=settings.max_runs,
         max_output_bytes=settings.max_output_bytes,
+        artifact_bytes=settings.artifact_bytes,
         blocked_loop_seconds=settings.blocked_loop_seconds,
         workers=WorkerConfig(
             settings.process_workers,

@@ -34,7 +34,15 @@ class Settings(BaseSettings):
     max_nodes: int = Field(100_000, ge=1, description="Nodes that one workflow may have.")
     max_edges: int = Field(500_000, ge=1, description="Edges that one workflow may have.")
     max_definition_bytes: int = Field(16 << 20, ge=1024, description="Size limit of one workflow definition, in bytes.")
-    max_output_bytes: int = Field(1 << 20, ge=64, description="Size limit of one node's output as JSON, in bytes.")
+    max_output_bytes: int = Field(64 << 20, ge=64, description="Size limit of one node's output as JSON, in bytes.")
+    artifact_bytes: int = Field(
+        32 << 10, ge=4096, le=48 << 10, description="Size over which an output is kept beside the log, in bytes."
+    )
+    artifacts_url: str = Field(
+        "",
+        description="Where large values are kept, as a URL that fsspec knows, such as `s3://bucket/prefix`; "
+        "if empty, in `artifacts` below the data directory, or with the store `memory` in memory.",
+    )
     retention_days: float = Field(7.0, gt=0, description="Days after which the events of an ended run may be deleted.")
     retention_runs: int = Field(100, ge=1, description="Ended runs that are kept of one workflow.")
     retention_bytes: int = Field(

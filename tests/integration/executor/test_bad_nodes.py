@@ -26,7 +26,6 @@ async def assert_it_goes_on(client: Client) -> None:
         (("test.raise", {}), "node_raised", "OSError: out of paper"),
         (("test.fail_with_code", {"code": "paper_jam"}), "paper_jam", "as agreed"),
         (("test.not_json", {}), "bad_output", "the node returned what is not JSON"),
-        (("test.big", {"size": 2 << 20}), "output_too_large", "over the limit of 1048576"),
         (("test.nested", {"depth": 5000}), "bad_output", ""),
         (
             ("test.branch", {"handle": "up"}),

@@ -106,7 +106,6 @@ async def test_a_branch_node_goes_its_way(client: Client, data: dict[str, object
         ("raised", "node_raised", "OSError: out of paper"),
         ("exit", "node_raised", "SystemExit: 3"),
         ("not_json", "bad_output", "the node returned what is not JSON"),
-        ("large", "output_too_large", "over the limit of 1048576"),
         ("deep", "bad_output", "nests deeper than 64 levels"),
         ("half", "node_raised", "ValueError: half ?"),
         ("cancel", "node_raised", "CancelledError"),
@@ -117,6 +116,13 @@ async def test_a_node_that_fails_says_so_by_name(client: Client, kind: str, code
     check_run(events)
     assert ends(events) == {"a": f"error {code}", "b": "skipped upstream_failed"}
     assert error in events[-1].error.error
+
+
+async def test_an_output_over_the_limit_fails_its_node() -> None:
+    async with running_executor(max_output_bytes=1 << 20) as executor:
+        events = await executor.client.run(chain(node("a", "process.fail", kind="large")))
+    assert ends(events) == {"a": "error output_too_large"}
+    assert "over the limit of 1048576" in events[-1].error.error
 
 
 async def test_a_failure_brings_its_details_and_what_it_asks_of_a_retry(client: Client) -> None:

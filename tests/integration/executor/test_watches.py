@@ -234,9 +234,10 @@ async def test_a_watch_that_gets_nothing_gets_heartbeats_with_the_head(gate: Gat
             await watch.until(is_terminal)
 
 
-def big_outputs(count: int) -> str:
+def big_outputs() -> str:
     """Nodes whose outputs together are larger than what a watch may have queued, and then some."""
-    size = 3 * MAX_QUEUED_BYTES // count
+    size = 30_000
+    count = 3 * MAX_QUEUED_BYTES // size
     return definition([node(f"n{number}", "test.big", size=size) for number in range(count)], concurrency=2)
 
 
@@ -247,7 +248,7 @@ async def test_a_watch_that_does_not_read_holds_up_nobody_and_gets_everything_la
     client = executor.client
     slow_client = Client(client.address)
     async with slow_client.watch(workflow_id, start_from=NOW) as slow:
-        events = await client.run(big_outputs(40))
+        events = await client.run(big_outputs())
         await slow.until(is_terminal)
         assert slow.durable == events
         assert executor.metrics.watch_lags._value.get() >= 1

@@ -15,6 +15,7 @@ from grpc.aio import ServicerContext
 from weftline.v1 import workflow_service_pb2 as pb
 from weftline.v1.workflow_service_pb2_grpc import WorkflowServiceServicer
 from weftline_executor.api import requests
+from weftline_executor.api.artifacts import pieces
 from weftline_executor.api.plans import forecast, planned_nodes
 from weftline_executor.api.snapshots import Snapshots
 from weftline_executor.api.status import abort
@@ -27,7 +28,6 @@ from weftline_executor.errors import (
     Internal,
     InvalidArgument,
     InvalidWorkflow,
-    Unsupported,
     WorkflowNotFound,
 )
 from weftline_executor.metrics import Metrics
@@ -187,8 +187,11 @@ class WorkflowService(WorkflowServiceServicer):
         self, request: pb.ReadArtifactRequest, context: ServicerContext[Any, Any]
     ) -> AsyncIterator[pb.ReadArtifactResponse]:
         """See the contract."""
-        await abort(context, Unsupported("this version keeps no artifacts"))
-        yield pb.ReadArtifactResponse()
+        try:
+            async for piece in pieces(self._engine.artifacts, request.uri):
+                yield pb.ReadArtifactResponse(data=piece)
+        except ExecutorError as error:
+            await abort(context, error)
 
     @_answering
     async def GetWorkflow(

@@ -35,6 +35,10 @@ STATUS_CODES: Mapping[type[errors.ExecutorError], grpc.StatusCode] = {
     errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,
     errors.StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.StoreCorrupt: grpc.StatusCode.DATA_LOSS,
+    errors.ArtifactNameInvalid: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.ArtifactNotFound: grpc.StatusCode.NOT_FOUND,
+    errors.ArtifactDamaged: grpc.StatusCode.DATA_LOSS,
+    errors.ArtifactsUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     errors.Internal: grpc.StatusCode.INTERNAL,
 }

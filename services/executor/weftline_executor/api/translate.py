@@ -8,6 +8,7 @@ from typing import Any
 from weftline.v1 import events_pb2 as pb
 from weftline.v1 import workflow_service_pb2 as service_pb
 from weftline_executor.model import events as model
+from weftline_executor.model.artifact import Artifact
 from weftline_executor.model.records import RunRecord
 from weftline_executor.model.states import WAITS, LogLevel, NodeStatus, RunState
 from weftline_executor.replay import NodeState, RunProjection
@@ -84,6 +85,13 @@ def parent_node(parent: model.ParentNode) -> pb.ParentNode:
     )
 
 
+def artifact_message(artifact: Artifact) -> pb.Artifact:
+    """Where a value is kept that is too large for an event."""
+    return pb.Artifact(
+        uri=artifact.uri, size_bytes=artifact.size, sha256=artifact.sha256, content_type=artifact.content_type
+    )
+
+
 def _change(message: pb.RunStateChange, event: model.StateChange) -> None:
     message.state = RUN_STATES[event.state]
     message.by = event.by
@@ -116,6 +124,8 @@ def _succeeded(message: pb.Event, event: model.NodeSucceeded) -> None:
         node.handle = event.handle
     if event.reason:
         node.reason, node.by = event.reason, event.by
+    if event.artifact is not None:
+        node.artifact.CopyFrom(artifact_message(event.artifact))
 
 
 def _node_failed(message: pb.Event, event: model.NodeFailed) -> None:
@@ -148,6 +158,7 @@ def _completed(message: pb.Event, event: model.RunCompleted) -> None:
             failed_nodes=event.failed_nodes,
             skipped_nodes=event.skipped_nodes,
             outputs_json=text(event.outputs),
+            artifact=None if event.artifact is None else artifact_message(event.artifact),
         )
     )
 
@@ -187,6 +198,8 @@ def node_state(node_id: str, state: NodeState | None) -> pb.NodeTransition:
     message.reason = state.reason
     if state.status is NodeStatus.SUCCESS:
         message.data_json, message.handle, message.by = text(state.output), state.handle, state.by
+        if state.artifact is not None:
+            message.artifact.CopyFrom(artifact_message(state.artifact))
     elif state.status is NodeStatus.PENDING and state.reason in WAITS:
         message.data_json = text(state.output)
     elif state.status is NodeStatus.ERROR:
@@ -218,6 +231,7 @@ def snapshot(
         nodes=[node_state(node_id, projection.nodes.get(node_id)) for node_id in node_ids],
         logs=[durable_event(projection.workflow_id, projection.run_id, log) for log in projection.logs],
         outputs_json=text(projection.outputs),
+        outputs_artifact=artifact_message(projection.outputs_artifact) if projection.outputs_artifact else None,
         reason=projection.reason,
         generation=projection.generation,
         parent=parent_node(projection.parent) if projection.parent else None,

@@ -22,7 +22,8 @@ class Attempt:
     """An attempt of the node with this index; once `done`, its outcome is decided and nothing it says counts.
 
     `progress` (0 to 1, None until it is reported) and `partial` (what it shows so far, as JSON text, or empty) are the
-    newest that was told. `already_ms` is what attempts took that were cut off by the end of the process.
+    newest that was told. `already_ms` is what attempts took that were cut off by the end of the process. While it is
+    `held` its code does not run yet, because its start is not durable, or because it `loads` what it reads.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class Attempt:
         "heard",
         "held",
         "index",
+        "loads",
         "logs",
         "node_id",
         "number",
@@ -52,6 +54,7 @@ class Attempt:
         self.cancelled = False
         self.done = False
         self.held = False
+        self.loads = False
         self.progress: float | None = None
         self.partial = b""
         self.logs = 0

@@ -19,6 +19,7 @@ from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.timers import RunTimers
 from weftline_executor.engine.verdict import clean, json_object
 from weftline_executor.graph import Frontier, Graph
+from weftline_executor.model.artifact import Artifact
 from weftline_executor.model.events import NO_JSON, LogWritten, NodeFailed, NodePending, NodeRunning, NodeSucceeded
 from weftline_executor.model.states import Handling, LogLevel, PendingReason, SuccessReason
 from weftline_executor.replay import NodeState, RunProjection
@@ -125,22 +126,40 @@ class Attempts:
     def start_committed(self, node: int, frontier: Frontier) -> None:
         """The start of an attempt is durable: runs it if it waited for that."""
         attempt = self._running.get(node)
-        if attempt is not None and attempt.held:
+        if attempt is not None and attempt.held and not attempt.loads:
             attempt.held = False
             self._launch(attempt, frontier)
 
     def _launch(self, attempt: Attempt, frontier: Frontier) -> None:
+        call = self._prepared[attempt.index].call
+        timeouts = self._run.graph.nodes[attempt.index].policy.timeouts
+        self._timers.watch(attempt, timeouts, lambda kind, limit: self._expired(attempt, kind, limit))
+        edges = frontier.taken_edges(attempt.index) if call.needs_inputs else []
+        wanted = self._data.artifacts(edges, call.node_ids)
+        if wanted:
+            attempt.held = attempt.loads = True
+            self._runtime.outputs.load(wanted, lambda loaded: self._loaded(attempt, edges, loaded))
+        else:
+            self._run_code(attempt, edges, {})
+
+    def _loaded(self, attempt: Attempt, edges: Sequence[int], loaded: Mapping[str, object] | Failure) -> None:
+        if attempt.done:
+            return
+        attempt.held = attempt.loads = False
+        if isinstance(loaded, Failure):
+            self.finish(attempt, loaded)
+        else:
+            self._run_code(attempt, edges, loaded)
+
+    def _run_code(self, attempt: Attempt, edges: Sequence[int], loaded: Mapping[str, object]) -> None:
         prepared = self._prepared[attempt.index]
-        inputs = self._data.inputs(frontier, attempt.index) if prepared.call.needs_inputs else {}
+        inputs = self._data.inputs(attempt.index, edges, loaded)
         earlier = self._run.projection.nodes.get(attempt.node_id) if attempt.number > 1 else None
         begun = earlier.first_started_at if earlier else None
         attempt.already_ms = 0 if begun is None else max(0, self._runtime.now() - begun)
-        timeouts = self._run.graph.nodes[attempt.index].policy.timeouts
-        self._timers.watch(attempt, timeouts, lambda kind, limit: self._expired(attempt, kind, limit))
-        projection, scope = self._run.projection, self._data.scope(inputs, self._run.facts)
-        self._runtime.launcher.launch(
-            Launch(attempt, prepared, inputs, scope, projection.workflow_id, projection.run_id, self)
-        )
+        projection, scope = self._run.projection, self._data.scope(inputs, self._run.facts, loaded)
+        ids = projection.workflow_id, projection.run_id
+        self._runtime.launcher.launch(Launch(attempt, prepared, inputs, scope, *ids, self, heavy=bool(loaded)))
 
     def cancel(self) -> None:
         """Asks all running attempts to end; one that was asked before is cleaning up and is left alone."""
@@ -178,8 +197,15 @@ class Attempts:
             self.finish(attempt, CANCELLED)
 
     def finish(self, attempt: Attempt, result: Success | Failure | Waiting) -> None:
-        """An attempt ended, or waits for a word from outside; ignored when its outcome was decided before."""
+        """An attempt ended, or waits for a word from outside; ignored when its outcome was decided before.
+
+        A large output is stored first: only then is the outcome decided, and until then the attempt counts as running.
+        """
         if attempt.done:
+            return
+        if isinstance(result, Success) and self._runtime.outputs.too_large(result):
+            attempt.hear()
+            self._runtime.outputs.keep(self._run.projection.run_id, result, lambda kept: self.finish(attempt, kept))
             return
         attempt.done = True
         del self._running[attempt.index]
@@ -187,7 +213,7 @@ class Attempts:
         duration = attempt.elapsed_ms()
         handling = Handling.NONE
         if isinstance(result, Success):
-            self.succeed(attempt.index, result.output, duration, result.handle)
+            self.succeed(attempt.index, result, duration)
         elif isinstance(result, Waiting) and not attempt.cancelled:
             self._run.waits.begin(attempt, result)
         else:
@@ -200,31 +226,24 @@ class Attempts:
         self._runtime.slots.release()
         self._run.attempt_ended(handling)
 
-    def succeed(
-        self,
-        node: int,
-        output: bytes,
-        duration: int,
-        handle: str = "",
-        reason: SuccessReason = SuccessReason.NONE,
-        by: str = "",
-    ) -> int:
+    def succeed(self, node: int, success: Success, duration: int, by: str = "") -> int:
         """Writes that a node succeeded, and gives the seq of the event."""
         self.uncommitted += 1
-        seq, now = self._journal.next_seq(), self._runtime.now()
-        raw = msgspec.Raw(output) if output else NO_JSON
-        node_id, number = self._run.graph.nodes[node].id, self.number(node)
-        self._journal.append(NodeSucceeded(seq, now, node_id, number, duration, raw, handle, reason, by), len(output))
-        return seq
+        return self._write_success(node, self.number(node), success, duration, by)
 
-    def take_over(self, node: int, state: NodeState) -> None:
-        """Writes that a node has the result that it had in another run."""
-        seq, now = self._journal.next_seq(), self._runtime.now()
-        node_id, duration = self._run.graph.nodes[node].id, state.duration or 0
-        self._journal.append(
-            NodeSucceeded(seq, now, node_id, 1, duration, state.output, state.handle, SuccessReason.REUSED),
-            len(bytes(state.output)),
+    def take_over(self, node: int, state: NodeState, artifact: Artifact | None) -> None:
+        """Writes that a node has the result that it had in another run; `artifact` is this run's copy of the whole."""
+        success = Success(bytes(state.output), state.handle, SuccessReason.REUSED, artifact)
+        self._write_success(node, 1, success, state.duration or 0, "")
+
+    def _write_success(self, node: int, number: int, success: Success, duration: int, by: str) -> int:
+        seq, now, node_id = self._journal.next_seq(), self._runtime.now(), self._run.graph.nodes[node].id
+        raw = msgspec.Raw(success.output) if success.output else NO_JSON
+        event = NodeSucceeded(
+            seq, now, node_id, number, duration, raw, success.handle, success.reason, by, success.artifact
         )
+        self._journal.append(event, len(success.output))
+        return seq
 
     def fail(self, node: int, failure: Failure, duration: int) -> tuple[int, Handling]:
         """Writes that a node failed, and what follows by its policy; gives the seq of the event and what follows."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from weftline_executor.engine.archive import load_projection
 from weftline_executor.engine.ids import new_run_id
 from weftline_executor.engine.locks import KeyedLocks
+from weftline_executor.engine.rebuild import reusable
 from weftline_executor.engine.run import Run
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.errors import (
@@ -156,7 +157,8 @@ class Commands:
     async def rerun(self, workflow_id: str, *, from_node: str, by: str, command_id: str) -> CommandResult:
         """Begins a run that takes over the newest run's results, but for a node and what follows it.
 
-        Raises IllegalCommand while that run is active, WorkflowNotFound, NodeNotFound, InvalidWorkflow, ExecutorFull.
+        Raises IllegalCommand while that run is active, WorkflowNotFound, NodeNotFound, InvalidWorkflow, ExecutorFull,
+        and ArtifactError when a large output of that run can't be copied.
         """
         async with self._locks.hold(workflow_id):
             repeated = await self._repeated(workflow_id, command_id, "rerun")
@@ -165,10 +167,13 @@ class Commands:
             earlier, graph = await self._ended("rerun", workflow_id)
             if from_node not in graph.index:
                 raise NodeNotFound(workflow_id, from_node)
+            nodes = reusable(graph, earlier, graph.index[from_node])
+            large = [earlier.nodes[graph.nodes[node].id].artifact for node in nodes]
             projection = RunProjection(workflow_id, new_run_id(self._runtime.now()))
+            copied = await self._runtime.outputs.copy([each for each in large if each], projection.run_id)
             run = self._add(Run(self._runtime, graph, projection, earlier.seq))
             self._runtime.metrics.runs_started.inc()
-            return await _answer(run, run.begin_from(earlier, graph.index[from_node], by=by, command_id=command_id))
+            return await _answer(run, run.begin_from(earlier, nodes, copied, by=by, command_id=command_id))
 
     async def _ended(self, command: str, workflow_id: str) -> tuple[RunProjection, Graph]:
         """The newest run and its graph. Raises IllegalCommand unless it has ended as the command wants it."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from weftline_executor.engine.attempts import Attempts
 from weftline_executor.engine.deadline import DEADLINE, Deadline
+from weftline_executor.engine.finale import Ending, write_end
 from weftline_executor.engine.journal import Journal
 from weftline_executor.engine.outcome import Failure
 from weftline_executor.engine.progress import ProgressReport
@@ -15,7 +16,7 @@ from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.scheduler import Scheduler
 from weftline_executor.engine.takeup import take_up
 from weftline_executor.engine.timers import RUN, RunTimers
-from weftline_executor.engine.verdict import NodeFault, first_fault, terminal_event
+from weftline_executor.engine.verdict import NodeFault, first_fault
 from weftline_executor.engine.waits import Waits
 from weftline_executor.errors import IllegalTransition
 from weftline_executor.graph import Frontier, Graph, Resolution
@@ -297,9 +298,5 @@ class Execution:
         self._closed = True
         stopping = self.state is RunState.STOPPING
         fault = None if stopping else self._fault or first_fault(self.graph, self.projection)
-        self.state = RunState.STOPPED if stopping else RunState.ERROR if fault else RunState.SUCCESS
-        seq, now = self.journal.next_seq(), self._runtime.now()
-        duration = now - self._started_at
-        self.journal.append(
-            terminal_event(seq, now, self.graph, self.projection, self.state, fault, duration, self._skipped_nodes)
-        )
+        ending = Ending(stopping, fault, self._started_at, self._skipped_nodes)
+        self.state = write_end(self._runtime, self.journal, self.graph, self.projection, ending)

@@ -53,7 +53,10 @@ class Owner(Reporter, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """All that is needed to run one attempt."""
+    """All that is needed to run one attempt.
+
+    What is `heavy` has more to read than may be worked on in the engine's event loop.
+    """
 
     attempt: Attempt
     node: PreparedNode
@@ -62,6 +65,7 @@ class Launch:
     workflow_id: str
     run_id: str
     owner: Owner
+    heavy: bool = False
 
     @property
     def where(self) -> str:

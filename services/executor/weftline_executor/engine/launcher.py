@@ -58,9 +58,9 @@ class Launcher:
             launch.owner.finish(attempt, self._failure(launch, error))
             return
         match isolation:
-            case "inline":
+            case "inline" if not launch.heavy:
                 launch.owner.finish(attempt, without_secrets(self._call(launch, context, kwargs), secrets))
-            case "thread":
+            case "inline" | "thread":
                 self._in_thread(launch, context, kwargs)
             case _:
                 self._in_loop(launch, context, kwargs)

@@ -11,7 +11,8 @@ import msgspec
 
 from weftline_executor.engine.verdict import clean, json_object, nests_too_deep
 from weftline_executor.graph.definition import MAX_DEPTH
-from weftline_executor.model.states import PendingReason
+from weftline_executor.model.artifact import Artifact
+from weftline_executor.model.states import PendingReason, SuccessReason
 from weftline_executor.nodes import (
     Branch,
     ConfigInvalid,
@@ -34,10 +35,15 @@ _encoder = msgspec.json.Encoder()
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """The attempt gave `output` (JSON text); `handle` is the output handle that fired, or empty."""
+    """The attempt gave `output` (JSON text); `handle` is the output handle that fired, or empty.
+
+    `reason` says how, unless the node ran. Once the output is kept as an `artifact`, `output` is a preview of it.
+    """
 
     output: bytes
     handle: str
+    reason: SuccessReason = SuccessReason.NONE
+    artifact: Artifact | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.execution import TERMINATE, Execution
-from weftline_executor.engine.rebuild import rebuild, reusable, to_reset
+from weftline_executor.engine.outcome import Success
+from weftline_executor.engine.rebuild import rebuild, to_reset
 from weftline_executor.engine.takeup import begin_again, outcome_unknown, take_up
 from weftline_executor.engine.timers import RUN
 from weftline_executor.engine.verdict import first_fault
 from weftline_executor.errors import NodeNotFound, NothingWaits
+from weftline_executor.model.artifact import Artifact
 from weftline_executor.model.events import (
     ParentNode,
     RunPaused,
@@ -50,15 +52,18 @@ class Run(Execution):
         self.journal.note(command_id, command, seq)
         return seq
 
-    def begin_from(self, earlier: RunProjection, first: int, *, by: str, command_id: str) -> int:
-        """Writes the start of a run that takes over the results of an earlier one, but for a node and what follows it.
+    def begin_from(
+        self, earlier: RunProjection, nodes: Sequence[int], copied: Mapping[str, Artifact], *, by: str, command_id: str
+    ) -> int:
+        """Writes the start of a run that takes over the results of these nodes of an earlier one.
 
-        Gives its seq.
+        `copied` are this run's own copies of artifacts, by the uri of the earlier run's. Gives its seq.
         """
         seq = self._begin(bytes(earlier.definition), by, None, earlier.run_id)
         self.journal.note(command_id, "rerun", seq)
-        for node in reusable(self.graph, earlier, first):
-            self.attempts.take_over(node, earlier.nodes[self.graph.nodes[node].id])
+        for node in nodes:
+            state = earlier.nodes[self.graph.nodes[node].id]
+            self.attempts.take_over(node, state, copied[state.artifact.uri] if state.artifact else None)
         return seq
 
     def _begin(self, definition: bytes, by: str, parent: ParentNode | None, rerun_of: str) -> int:
@@ -142,7 +147,7 @@ class Run(Execution):
                 raise NodeNotFound(self.workflow_id, node_id)
             nodes = [node] if node in self.waits else []
             if not nodes and outcome_unknown(self, node) and self.scheduler.take_out(node):
-                seq = self.attempts.succeed(node, data, 0, reason=SuccessReason.COMPLETED, by=by)
+                seq = self.attempts.succeed(node, Success(data, "", SuccessReason.COMPLETED), 0, by)
                 self.journal.note(command_id, "complete", seq)
                 return seq
         if not nodes:

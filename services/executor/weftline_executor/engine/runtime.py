@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from weftline_executor.artifacts import Artifacts
 from weftline_executor.engine.commit import Committer
+from weftline_executor.engine.errands import Errands
 from weftline_executor.engine.estimate import DurationHistory
+from weftline_executor.engine.large_outputs import LargeOutputs
 from weftline_executor.engine.launch import Catalog
 from weftline_executor.engine.launcher import Launcher
 from weftline_executor.engine.slots import Slots
@@ -27,6 +30,9 @@ class Runtime:
     now: Callable[[], int]
     committer: Committer
     launcher: Launcher
+    artifacts: Artifacts
+    outputs: LargeOutputs
+    errands: Errands
     slots: Slots
     history: DurationHistory
     metrics: Metrics

@@ -9,11 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from weftline_executor.artifacts import MEMORY, Artifacts, Files
 from weftline_executor.engine.archive import Archive, given_up, load_projection
 from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.commands import Commands
 from weftline_executor.engine.commit import Committer
+from weftline_executor.engine.errands import Errands
 from weftline_executor.engine.estimate import DurationHistory
+from weftline_executor.engine.large_outputs import LargeOutputs
 from weftline_executor.engine.launch import Catalog
 from weftline_executor.engine.launcher import Launcher
 from weftline_executor.engine.nodeloop import NodeLoops
@@ -37,6 +40,9 @@ from weftline_executor.model.events import Telemetry
 from weftline_executor.model.records import Batch, Retention, RunRecord
 from weftline_executor.replay import RunProjection
 from weftline_executor.store import Store
+
+CLOSE_SECONDS = 5.0
+"""How long the end waits for what is being stored, and for what is being committed."""
 
 RETENTION_INTERVAL = 60.0
 LARGE_DEFINITION = 128 * 1024
@@ -64,7 +70,8 @@ class EngineConfig:
 
     concurrency: int = 256
     max_runs: int = 10_000
-    max_output_bytes: int = 1 << 20
+    max_output_bytes: int = 64 << 20
+    artifact_bytes: int = 32 << 10
     blocked_loop_seconds: float = 5.0
     workers: WorkerConfig = field(default_factory=WorkerConfig)
     limits: Limits = field(default_factory=Limits)
@@ -74,7 +81,8 @@ class EngineConfig:
 class Engine:
     """Runs workflows over a store. Use: `await start()`, `commands`, `await close()`; `listener` is told everything.
 
-    `runs` are the active ones by workflow, `planner` says when nodes run. `failed` is set when a part that nothing
+    `runs` are the active ones by workflow, `planner` says when nodes run, `artifacts` are what nodes have stored, in
+    `files` that the engine opens and closes, or in memory. `failed` is set when a part that nothing
     works without has died: only a new process helps then, which goes on from the log. `now` gives milliseconds since
     the Unix epoch.
     """
@@ -87,8 +95,10 @@ class Engine:
         metrics: Metrics,
         config: EngineConfig,
         now: Callable[[], int],
+        files: Files | None = None,
     ) -> None:
         self._store = store
+        self._files = files or Files(MEMORY)
         self._catalog = catalog
         self._config = config
         self._metrics = metrics
@@ -97,11 +107,16 @@ class Engine:
         self._committer = Committer(store, metrics, self._committed, self._unwritable, self._refused)
         loop = asyncio.get_running_loop()
         self._processes = Processes(loop, config.workers, config.max_output_bytes, metrics)
+        self._errands = Errands(loop)
+        self.artifacts = Artifacts(self._files)
         self._runtime = Runtime(
             loop,
             now,
             self._committer,
             Launcher(loop, self._loops, self._processes, secrets, config.max_output_bytes),
+            self.artifacts,
+            LargeOutputs(self.artifacts, self._errands, config.artifact_bytes, config.max_output_bytes),
+            self._errands,
             Slots(config.concurrency),
             DurationHistory(),
             metrics,
@@ -143,7 +158,8 @@ class Engine:
         self._listener = listener
 
     async def start(self) -> None:
-        """Begins to commit, and goes on with every run that has not ended."""
+        """Begins to commit, and goes on with every run that has not ended. Raises ArtifactsUnusable."""
+        await self._files.open(self._store.log_id)
         self._spawn("committer", self._committer.run())
         self._spawn("retention", self._retain())
         self._spawn("node-loop-watch", self._loops.watch(self._blocked))
@@ -158,13 +174,15 @@ class Engine:
         """Refuses commands, lets what was decided become durable, and stops; active runs go on at the next start."""
         self._closing = True
         self._runtime.slots.close()
+        await self._errands.close(CLOSE_SECONDS)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._committer.drained(), 5)
+            await asyncio.wait_for(self._committer.drained(), CLOSE_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._loops.stop()
         await self._processes.close()
+        await self._files.close()
 
     def active(self, workflow_id: str) -> Run | None:
         """The workflow's active run."""

@@ -9,6 +9,7 @@ import msgspec
 
 from weftline_executor.graph import Graph
 from weftline_executor.graph.definition import MAX_DEPTH, too_deep
+from weftline_executor.model.artifact import Artifact
 from weftline_executor.model.events import RunCompleted, RunFailed
 from weftline_executor.model.states import NodeStatus, RunState
 from weftline_executor.replay import RunProjection
@@ -34,14 +35,23 @@ def first_fault(graph: Graph, projection: RunProjection) -> NodeFault | None:
     return None
 
 
-def outputs(graph: Graph, projection: RunProjection) -> msgspec.Raw:
-    """What the `output` nodes gave: a JSON object from node id to value."""
-    values: dict[str, msgspec.Raw | None] = {}
+@dataclass(frozen=True, slots=True)
+class OutputNode:
+    """What an `output` node gave: `output` is JSON text, or empty; where there is an `artifact`, a preview of that."""
+
+    id: str
+    output: bytes
+    artifact: Artifact | None
+
+
+def output_nodes(graph: Graph, projection: RunProjection) -> list[OutputNode]:
+    """What the `output` nodes gave that succeeded, in the order of the definition."""
+    found = []
     for node in graph.nodes:
         state = projection.nodes.get(node.id) if node.type == "output" else None
         if state is not None and state.status is NodeStatus.SUCCESS:
-            values[node.id] = state.output if bytes(state.output) else None
-    return msgspec.Raw(msgspec.json.encode(values))
+            found.append(OutputNode(node.id, bytes(state.output), state.artifact))
+    return found
 
 
 def terminal_event(
@@ -53,6 +63,8 @@ def terminal_event(
     fault: NodeFault | None,
     duration: int,
     skipped_nodes: int,
+    outputs: msgspec.Raw,
+    artifact: Artifact | None,
 ) -> RunCompleted | RunFailed:
     """The one event that ends a run in `state`; `skipped_nodes` counts skips that are not durable yet, too."""
     if fault is not None:
@@ -68,7 +80,8 @@ def terminal_event(
         projection.completed_nodes,
         projection.failed_nodes,
         skipped_nodes,
-        outputs(graph, projection),
+        outputs,
+        artifact,
     )
 
 

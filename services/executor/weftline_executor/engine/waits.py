@@ -9,7 +9,7 @@ import msgspec
 
 from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.attempts import Attempts
-from weftline_executor.engine.outcome import Failure, Waiting
+from weftline_executor.engine.outcome import Failure, Success, Waiting
 from weftline_executor.engine.timers import RunTimers
 from weftline_executor.graph import Graph
 from weftline_executor.model.states import Handling, PendingReason, SuccessReason
@@ -124,7 +124,7 @@ class Waits:
             seq, handling = attempts.fail(node, failure, duration)
             self._run.attempt_ended(handling)
             return seq
-        return attempts.succeed(node, data, duration, reason=reason, by=by)
+        return attempts.succeed(node, Success(data, "", reason), duration, by)
 
 
 def _rejection(data: bytes, by: str) -> Failure | None:

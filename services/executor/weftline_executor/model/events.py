@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from msgspec import Raw, Struct
 
+from weftline_executor.model.artifact import Artifact
 from weftline_executor.model.states import Handling, LogLevel, PendingReason, RunState, SkipReason, SuccessReason
 
 NO_JSON = Raw(b"")
@@ -86,7 +87,8 @@ class NodeRunning(_Durable, frozen=True, tag="node.running", omit_defaults=True,
 class NodeSucceeded(_Durable, frozen=True, tag="node.success", omit_defaults=True, gc=False):
     """The attempt gave `output` (JSON text); `handle` is the output handle that fired, if the node branches.
 
-    `reason` says how, unless the node ran; where somebody completed it, `by` is who.
+    `reason` says how, unless the node ran; where somebody completed it, `by` is who. Where the output is kept as an
+    `artifact`, `output` is a preview of it.
     """
 
     node: str
@@ -96,6 +98,7 @@ class NodeSucceeded(_Durable, frozen=True, tag="node.success", omit_defaults=Tru
     handle: str = ""
     reason: SuccessReason = SuccessReason.NONE
     by: str = ""
+    artifact: Artifact | None = None
 
 
 class NodeFailed(_Durable, frozen=True, tag="node.error", omit_defaults=True, gc=False):
@@ -130,7 +133,10 @@ class LogWritten(_Durable, frozen=True, tag="execution.log", omit_defaults=True,
 
 
 class RunCompleted(_Durable, frozen=True, tag="execution.complete", omit_defaults=True, gc=False):
-    """The run ended with `status` success or stopped, after `duration` ms; `outputs` is a JSON object by node id."""
+    """The run ended with `status` success or stopped, after `duration` ms; `outputs` is a JSON object by node id.
+
+    Where the outputs are kept as an `artifact`, `outputs` is a preview of them.
+    """
 
     status: RunState
     duration: int
@@ -139,6 +145,7 @@ class RunCompleted(_Durable, frozen=True, tag="execution.complete", omit_default
     failed_nodes: int
     skipped_nodes: int
     outputs: Raw
+    artifact: Artifact | None = None
 
 
 class RunFailed(_Durable, frozen=True, tag="execution.error", omit_defaults=True, gc=False):

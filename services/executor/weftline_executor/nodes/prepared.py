@@ -18,7 +18,17 @@ _IMMUTABLE = (str, int, float, bool, type(None))
 class PreparedCall:
     """The function of a node together with its configuration, made by `NodeType.prepare`."""
 
-    __slots__ = ("_compiled", "_config", "_declaration", "_failure", "_function", "_shared", "_static", "_type_name")
+    __slots__ = (
+        "_compiled",
+        "_config",
+        "_declaration",
+        "_failure",
+        "_function",
+        "_node_ids",
+        "_shared",
+        "_static",
+        "_type_name",
+    )
 
     def __init__(
         self, type_name: str, function: Callable[..., object], declaration: Declaration, config: dict[str, object]
@@ -28,6 +38,7 @@ class PreparedCall:
         self._declaration = declaration
         self._config = config
         self._compiled = compile_config(config, declaration.bare, declaration.per_item)
+        self._node_ids = tuple({name: None for made in self._compiled.templates.values() for name in made.node_ids})
         self._failure: NodeTypeError | None = next(iter(self._compiled.failures.values()), None)
         self._static: dict[str, object] | None = None
         self._shared: dict[str, object] | None = None
@@ -37,7 +48,12 @@ class PreparedCall:
     @property
     def needs_inputs(self) -> bool:
         """Whether the call reads what arrived at the node; when not, nobody need gather it."""
-        return self._shared is None or self._declaration.wants_inputs
+        return self._declaration.wants_inputs or bool(self._compiled.templates)
+
+    @property
+    def node_ids(self) -> tuple[str, ...]:
+        """The nodes that the expressions name."""
+        return self._node_ids
 
     def bind(self, scope: Scope) -> dict[str, object]:
         """Give the function's keyword arguments: expressions rendered, everything validated.

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Raw
 
 from weftline_executor.errors import IllegalTransition
+from weftline_executor.model.artifact import Artifact
 from weftline_executor.model.events import (
     NO_JSON,
     Event,
@@ -38,9 +39,11 @@ class NodeState:
     """What is known of one node; times are ms since the Unix epoch, `first_started_at` is its first attempt's start.
 
     `output` is what a success gave, the details of a failure, or what a node waits for; `by` is who completed it.
+    Where the whole of what a success gave is an `artifact`, `output` is a preview of it.
     """
 
     __slots__ = (
+        "artifact",
         "attempt",
         "by",
         "code",
@@ -75,6 +78,7 @@ class NodeState:
         self.recoveries = 0
         self.due = 0
         self.output: Raw = NO_JSON
+        self.artifact: Artifact | None = None
         self.progress: float | None = None
 
 
@@ -113,6 +117,8 @@ class RunProjection:
         self.logs: deque[LogWritten] = deque(maxlen=KEPT_LOGS)
         self.failure: RunFailed | None = None
         self.outputs: Raw = NO_JSON
+        self.outputs_artifact: Artifact | None = None
+        self.has_artifacts = False
 
     @classmethod
     def of(cls, workflow_id: str, run_id: str, events: Iterable[Event]) -> RunProjection:
@@ -183,6 +189,7 @@ class RunProjection:
             self.ended_at = None
             self.failure = None
             self.outputs = NO_JSON
+            self.outputs_artifact = None
         if event.state is RunState.PAUSED and self.active_since is not None:
             self.active_ms = self.active_time(event.at)
             self.active_since = None
@@ -193,6 +200,7 @@ class RunProjection:
         self._enter(event.status, event)
         self._ended(event.at)
         self.outputs = event.outputs
+        self.outputs_artifact = event.artifact
 
     def _failed(self, event: RunFailed) -> None:
         self._enter(RunState.ERROR, event)
@@ -256,6 +264,8 @@ class RunProjection:
         state.attempt = event.attempt
         state.duration = event.duration
         state.output = event.output
+        state.artifact = event.artifact
+        self.has_artifacts = self.has_artifacts or event.artifact is not None
         state.handle = event.handle
         state.reason = event.reason
         state.by = event.by
@@ -266,6 +276,7 @@ class RunProjection:
         state = self._transit(event.node, event)
         state.duration = event.duration
         state.error = event.error
+        state.artifact = None
         state.code = event.code
         state.output = event.details
         state.handled = event.handled

@@ -27,6 +27,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._epoch = uuid.uuid4().hex[:16]
+        self._log_id = uuid.uuid4().hex[:16]
         self._workflows: dict[str, _Workflow] = {}
         self._log: list[Batch] = []
         self._last_commit = 0
@@ -36,6 +37,11 @@ class MemoryStore:
     def epoch(self) -> str:
         """See Store."""
         return self._epoch
+
+    @property
+    def log_id(self) -> str:
+        """See Store."""
+        return self._log_id
 
     @property
     def last_commit(self) -> int:

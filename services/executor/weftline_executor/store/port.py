@@ -21,6 +21,11 @@ class Store(Protocol):
         ...
 
     @property
+    def log_id(self) -> str:
+        """The log's own id: made with the log, and kept when a backup of it is restored, which gets a new epoch."""
+        ...
+
+    @property
     def last_commit(self) -> int:
         """The place of the last batch; 0 when there is none."""
         ...

@@ -1,6 +1,7 @@
 """The SQL statements of the SQLite event log."""
 
 META = "SELECT value FROM meta WHERE name = ?"
+KEEP_META = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
 LAST_COMMIT = "SELECT max(commit_no) FROM chunk"
 HEAD = "SELECT head, oldest FROM workflow WHERE id = ?"
 

@@ -64,6 +64,7 @@ class SqliteStore:
         self._read_connection: sqlite3.Connection | None = None
         self._lock: int | None = None
         self._epoch = ""
+        self._log_id = ""
         self._last_commit = 0
         self._workflow_keys: dict[str, int] = {}
         self._run_keys: dict[str, int] = {}
@@ -72,6 +73,11 @@ class SqliteStore:
     def epoch(self) -> str:
         """See Store."""
         return self._epoch
+
+    @property
+    def log_id(self) -> str:
+        """See Store."""
+        return self._log_id
 
     @property
     def last_commit(self) -> int:
@@ -188,6 +194,8 @@ class SqliteStore:
             ) from error
         connection = self._write_connection
         self._epoch = connection.execute(queries.META, ("epoch",)).fetchone()[0]
+        connection.execute(queries.KEEP_META, ("log_id", uuid.uuid4().hex[:16]))
+        self._log_id = connection.execute(queries.META, ("log_id",)).fetchone()[0]
         newest = connection.execute(queries.LAST_COMMIT).fetchone()[0]
         compacted = connection.execute(queries.META, ("compacted_commit",)).fetchone()
         self._last_commit = max(newest or 0, int(compacted[0]) if compacted else 0)

@@ -22,6 +22,8 @@ NOT_ANSWERS = {
     errors.StoreUnusable,
     errors.StaleWriter,
     errors.BatchRefused,
+    errors.ArtifactError,
+    errors.ArtifactsUnusable,
     errors.IllegalTransition,
     errors.SettingInvalid,
 }

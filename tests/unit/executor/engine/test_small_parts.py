@@ -11,7 +11,15 @@ from msgspec import Raw
 
 from weftline_executor.engine.ids import new_run_id
 from weftline_executor.engine.locks import KeyedLocks
-from weftline_executor.engine.verdict import NodeFault, clean, first_fault, json_object, nests_too_deep, outputs
+from weftline_executor.engine.verdict import (
+    NodeFault,
+    OutputNode,
+    clean,
+    first_fault,
+    json_object,
+    nests_too_deep,
+    output_nodes,
+)
 from weftline_executor.graph import Graph
 from weftline_executor.graph.definition import NodeDef, RunConfig
 from weftline_executor.model import events as model
@@ -94,7 +102,7 @@ def ended(*ends: tuple[str, str]) -> RunProjection:
 def test_the_outputs_of_a_run_are_those_of_its_output_nodes() -> None:
     nodes = graph(("a", "output"), ("b", "noop"), ("c", "output"), ("d", "output"), ("e", "output"))
     projection = ended(("c", "[1]"), ("b", "2"), ("a", ""), ("d", "!no"))
-    assert json.loads(bytes(outputs(nodes, projection))) == {"a": None, "c": [1]}
+    assert output_nodes(nodes, projection) == [OutputNode("a", b"", None), OutputNode("c", b"[1]", None)]
 
 
 def test_a_run_is_remembered_by_the_first_failure_in_the_order_of_its_definition() -> None:

@@ -6,7 +6,7 @@ from msgspec import Raw
 
 from tests.unit.executor.graph.canvas import graph_of
 from tests.unit.executor.graph.cases import FAILS, Case, cases, reference
-from weftline_executor.engine.inputs import MAX_DECODED, RunData
+from weftline_executor.engine.inputs import MAX_DECODED_BYTES, RunData
 from weftline_executor.engine.rebuild import rebuild
 from weftline_executor.graph import Frontier, Graph, Resolution
 from weftline_executor.graph.definition import EdgeDef, NodeDef, RunConfig
@@ -113,13 +113,13 @@ def given_outputs(graph: Graph, outputs: dict[int, bytes]) -> tuple[RunData, Fro
 def test_inputs_come_by_handle_and_several_at_one_handle_in_the_order_of_the_definition() -> None:
     graph = joined("left", "right", "right")
     data, frontier = given_outputs(graph, {2: b"2", 0: b'{"n":0}', 1: b""})
-    assert data.inputs(frontier, 3) == {"left": {"n": 0}, "right": [None, 2]}
-    assert data.inputs(frontier, 0) == {}
+    assert data.inputs(3, frontier.taken_edges(3)) == {"left": {"n": 0}, "right": [None, 2]}
+    assert data.inputs(0, frontier.taken_edges(0)) == {}
 
 
 def test_a_handle_where_several_may_arrive_holds_a_list_though_one_did() -> None:
     data, frontier = given_outputs(joined("x", "x"), {1: b"1"})
-    assert data.inputs(frontier, 2) == {"x": [1]}
+    assert data.inputs(2, frontier.taken_edges(2)) == {"x": [1]}
 
 
 def test_only_what_succeeded_can_be_read() -> None:
@@ -139,7 +139,7 @@ def test_only_what_succeeded_can_be_read() -> None:
 
 
 def test_more_outputs_can_be_read_than_are_kept_decoded() -> None:
-    size = MAX_DECODED + 10
-    data, _ = given_outputs(graph_of(size, []), {at: str(at).encode() for at in range(size)})
-    assert [data[str(at)]["output"] for at in range(size)] == list(range(size))
-    assert len(data._decoded) <= MAX_DECODED
+    text, count = "x" * 30_000, MAX_DECODED_BYTES // 30_000 + 10
+    data, _ = given_outputs(graph_of(count, []), dict.fromkeys(range(count), f'"{text}"'.encode()))
+    assert all(data[str(at)]["output"] == text for at in range(count))
+    assert len(data._decoded) * len(text) <= MAX_DECODED_BYTES
