@@ -10,12 +10,14 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 JOBS ?= auto
 TESTS ?=
 BENCH ?=
+KILLS ?= 1000
+EXAMPLES ?= 10000
 
 # A stamp is newer than what it was installed from, so a second run installs nothing.
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: help run test bench check format generate lock clean prerequisites
+.PHONY: help run test chaos bench check format generate lock clean prerequisites
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -25,6 +27,10 @@ run: $(RUNTIME) ## Start both services and run the quickstart workflow; ONCE=1 e
 
 test: $(DEV) prerequisites ## Run the whole test suite; TESTS=path for a part of it, JOBS=2 for two workers
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
+
+chaos: $(DEV) ## Kill services a thousand times and drive ten thousand random runs; KILLS=100 for less
+	@WEFTLINE_CHAOS_KILLS=$(KILLS) WEFTLINE_MODEL_EXAMPLES=$(EXAMPLES) \
+		$(BIN)/pytest --timeout 0 --capture no tests/chaos tests/integration/executor/test_model.py
 
 bench: $(DEV) ## Measure Weftline beside its peers; BENCH=pipeline for a part, BENCH=--quick for a look
 	@$(BIN)/python -m bench $(BENCH)

@@ -91,6 +91,7 @@ class Stack:
     """An executor and a bridge over one data directory."""
 
     def __init__(self, directory: Path, **settings: str) -> None:
+        self.folder = directory
         grpc_port, grpc_metrics, self.bridge_port, bridge_metrics = free_ports(4)
         self.executor_address = f"127.0.0.1:{grpc_port}"
         self.executor_metrics = f"http://127.0.0.1:{grpc_metrics}/metrics"
