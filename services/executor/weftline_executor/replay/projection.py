@@ -81,6 +81,14 @@ class NodeState:
         self.artifact: Artifact | None = None
         self.progress: float | None = None
 
+    def forget_end(self) -> None:
+        """Drops what belongs to the status that the node had, and to no other."""
+        self.duration = self.progress = None
+        self.error = self.code = self.reason = self.handle = self.by = ""
+        self.handled = Handling.NONE
+        self.due = 0
+        self.output = NO_JSON
+
 
 class RunProjection:
     """The fold of a run's events.
@@ -221,7 +229,7 @@ class RunProjection:
         state = self.node(node_id) if known is None else known
         if state.status is NodeStatus.RUNNING:
             self.running_nodes -= 1
-            state.progress = None
+        state.forget_end()
         state.status = status
         return state
 
@@ -251,8 +259,6 @@ class RunProjection:
     def _node_running(self, event: NodeRunning) -> None:
         state = self._transit(event.node, event)
         state.attempt = event.attempt
-        state.reason = ""
-        state.due = 0
         state.started_at = event.at
         if state.first_started_at is None:
             state.first_started_at = event.at
@@ -269,7 +275,6 @@ class RunProjection:
         state.handle = event.handle
         state.reason = event.reason
         state.by = event.by
-        state.due = 0
         self.completed_nodes += 1
 
     def _node_failed(self, event: NodeFailed) -> None:
@@ -280,7 +285,6 @@ class RunProjection:
         state.code = event.code
         state.output = event.details
         state.handled = event.handled
-        state.due = 0
         state.failures += 1
         self.failed_nodes += 1
 

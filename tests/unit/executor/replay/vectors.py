@@ -10,13 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Raw
+from msgspec.structs import astuple
 
 from weftline_executor.model import events as model
-from weftline_executor.model.states import LogLevel, NodeStatus, PendingReason, RunState, SkipReason, SuccessReason
+from weftline_executor.model.states import (
+    WAITS,
+    Handling,
+    LogLevel,
+    NodeStatus,
+    PendingReason,
+    RunState,
+    SkipReason,
+    SuccessReason,
+)
 from weftline_executor.replay import NodeState, RunProjection
 
 FOLDER = Path(__file__).resolve().parents[3] / "vectors" / "fold"
 VECTORS: dict[str, dict[str, Any]] = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+
+PARENT = ("workflowId", "runId", "nodeId", "depth")
 
 _CHANGES: dict[str, Callable[..., model.StateChange]] = {
     "workflow.pause": model.RunPaused,
@@ -34,8 +46,9 @@ def event_of(message: dict[str, Any]) -> model.Event:
     """The event that a message tells of."""
     kind, seq, at, payload = message["type"], message["seq"], message["timestamp"], message["payload"]
     if kind == "workflow.start":
-        by = payload.pop("by", "")
-        return model.RunStarted(seq, at, raw(payload), len(payload["nodes"]), by)
+        by, rerun_of, parent = payload.pop("by", ""), payload.pop("rerunOf", ""), payload.pop("parent", None)
+        whose = model.ParentNode(*(parent[name] for name in PARENT)) if parent else None
+        return model.RunStarted(seq, at, raw(payload), len(payload["nodes"]), by, whose, rerun_of)
     if kind in _CHANGES:
         state, in_flight = RunState(payload["state"]), tuple(payload.get("inFlight", ()))
         words = (payload.get("mode", ""), payload.get("reason", ""))
@@ -61,15 +74,19 @@ def _node_event(kind: str, seq: int, at: int, payload: dict[str, Any]) -> model.
     node, attempt = payload["nodeId"], payload.get("attempt", 0)
     match kind:
         case "node.pending":
-            return model.NodePending(seq, at, node, attempt, PendingReason(payload["reason"]))
+            due = payload.get("until", payload.get("retryAt", 0))
+            details = raw(payload.get("data"))
+            return model.NodePending(seq, at, node, attempt, PendingReason(payload["reason"]), due, details)
         case "node.running":
             return model.NodeRunning(seq, at, node, attempt)
         case "node.success":
             output, handle = raw(payload.get("data")), payload.get("handle", "")
             reason = SuccessReason(payload.get("reason", ""))
-            return model.NodeSucceeded(seq, at, node, attempt, payload["duration"], output, handle, reason)
+            by = payload.get("by", "")
+            return model.NodeSucceeded(seq, at, node, attempt, payload["duration"], output, handle, reason, by)
         case "node.error":
-            return model.NodeFailed(seq, at, node, attempt, payload["duration"], payload["error"], payload["code"])
+            words = (payload["error"], payload["code"], raw(payload.get("data")), Handling(payload.get("handled", "")))
+            return model.NodeFailed(seq, at, node, attempt, payload["duration"], *words)
         case _:
             return model.NodeSkipped(seq, at, node, SkipReason(payload["reason"]))
 
@@ -77,11 +94,13 @@ def _node_event(kind: str, seq: int, at: int, payload: dict[str, Any]) -> model.
 def shown(projection: RunProjection) -> dict[str, Any]:
     """A projection in the shape of a vector's state."""
     definition = json.loads(bytes(projection.definition))
-    failure = projection.failure
+    failure, parent = projection.failure, projection.parent
     state = {
         "seq": projection.seq,
         "state": projection.state.value,
         "by": projection.by,
+        "rerunOf": projection.rerun_of,
+        "parent": parent and dict(zip(PARENT, astuple(parent), strict=True)),
         "reason": projection.reason,
         "startedAt": projection.started_at,
         "endedAt": projection.ended_at,
@@ -106,13 +125,17 @@ def _shown_node(node_id: str, state: NodeState | None) -> dict[str, Any]:
     if state is None:
         return {"nodeId": node_id, "status": "pending", "attempt": 0}
     found = {"nodeId": node_id, "status": state.status.value, "attempt": state.attempt}
+    waits = state.reason in WAITS
     more = {
-        "data": _value(state.output) if state.status is NodeStatus.SUCCESS else None,
+        "data": _value(state.output) if waits or state.status in (NodeStatus.SUCCESS, NodeStatus.ERROR) else None,
         "error": state.error,
         "code": state.code,
         "duration": state.duration,
         "reason": state.reason,
         "handle": state.handle,
+        "handled": state.handled,
+        "by": state.by,
+        "until" if waits else "retryAt": state.due or None,
     }
     return found | {name: value for name, value in more.items() if value not in (None, "")}
 
