@@ -109,6 +109,20 @@ class NothingWaits(ExecutorError):
         self.event = event
 
 
+class RunStuck(ExecutorError):
+    """The workflow's newest run has not ended and can't go on: its events are damaged, or something failed in it."""
+
+    code = "run_stuck"
+
+    def __init__(self, workflow_id: str, run_id: str) -> None:
+        super().__init__(
+            f"run {run_id!r} of workflow {workflow_id!r} has not ended and can't go on; the executor's log says why, "
+            "and docs/operations.md what to do"
+        )
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+
+
 class CommandReused(ExecutorError):
     """A command id came again with another command."""
 

@@ -30,6 +30,7 @@ STATUS_CODES: Mapping[type[errors.ExecutorError], grpc.StatusCode] = {
     errors.RunActive: grpc.StatusCode.ALREADY_EXISTS,
     errors.IllegalCommand: grpc.StatusCode.FAILED_PRECONDITION,
     errors.NothingWaits: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.RunStuck: grpc.StatusCode.FAILED_PRECONDITION,
     errors.CommandReused: grpc.StatusCode.INVALID_ARGUMENT,
     errors.ExecutorFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,

@@ -18,6 +18,7 @@ from weftline_executor.errors import (
     IllegalCommand,
     NodeNotFound,
     RunActive,
+    RunStuck,
     WorkflowNotFound,
 )
 from weftline_executor.graph import Graph
@@ -66,8 +67,9 @@ class Host(Protocol):
 class Commands:
     """Takes commands, those on one workflow one after the other.
 
-    Any of them may raise CommandReused, ShuttingDown and StoreUnavailable. When a call is cancelled, or the store fails
-    before the answer, the command may still take effect; sent again with the same id, it is answered and acts once.
+    Any of them may raise CommandReused, RunStuck, ShuttingDown and StoreUnavailable. When a call is cancelled, or the
+    store fails before the answer, the command may still take effect; sent again with the same id, it is answered and
+    acts once.
     """
 
     def __init__(self, host: Host, store: Store, runtime: Runtime, max_runs: int) -> None:
@@ -94,6 +96,8 @@ class Commands:
                     raise RunActive(workflow_id, active.run_id)
                 await _replace(active, by)
             head = await self._store.head(workflow_id)
+            if head.seq:
+                await self._refuse_if_stuck(workflow_id)
             projection = RunProjection(workflow_id, new_run_id(self._runtime.now()))
             run = self._add(Run(self._runtime, graph, projection, head.seq))
             self._runtime.metrics.runs_started.inc()
@@ -193,6 +197,7 @@ class Commands:
             self._host.refuse_if_unable()
             run = self._host.runs.get(workflow_id)
             if run is None:
+                await self._refuse_if_stuck(workflow_id)
                 raise IllegalCommand(name, workflow_id, (await self._newest(workflow_id)).state)
             if run.state not in _LEGAL[name]:
                 raise IllegalCommand(name, workflow_id, run.state)
@@ -216,6 +221,12 @@ class Commands:
         its_run = await self._store.runs(workflow_id, record.seq + 1, 1)
         state = its_run[0].state if its_run else RunState.STOPPED
         return CommandResult(workflow_id, record.run_id, state, record.seq)
+
+    async def _refuse_if_stuck(self, workflow_id: str) -> None:
+        """Raises RunStuck when the newest run, which is not active here, has not ended: it alone may go on."""
+        record = await self._store.newest_run(workflow_id)
+        if record is not None and record.ended_at is None:
+            raise RunStuck(workflow_id, record.run_id)
 
     async def _newest(self, workflow_id: str) -> RunRecord:
         record = await self._store.newest_run(workflow_id)

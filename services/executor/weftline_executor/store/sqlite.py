@@ -29,6 +29,7 @@ from weftline_executor.model.records import Batch, CommandRecord, Head, Retentio
 from weftline_executor.model.states import RunState
 from weftline_executor.store import queries
 from weftline_executor.store.batches import cut, pieces, run_change, started
+from weftline_executor.store.opening import check_ours, connect, why_failed, why_unusable
 
 SCHEMA_VERSION = 2
 FILE_NAME = "events.sqlite3"
@@ -172,7 +173,8 @@ class SqliteStore:
         try:
             return await asyncio.get_running_loop().run_in_executor(executor, work)
         except sqlite3.Error as error:
-            raise StoreUnavailable(f"the event log in {self._directory} fails: {error}") from error
+            path = self._directory / FILE_NAME
+            raise StoreUnavailable(why_failed(path, error)) from error
 
     async def _query(self, statement: str, parameters: Sequence[object]) -> list[Any]:
         return await self._in(self._reader, lambda: self._reading().execute(statement, parameters).fetchall())
@@ -182,17 +184,18 @@ class SqliteStore:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._take_lock()
-            self._write_connection = _connect(path)
+            check_ours(path)
+            self._write_connection = connect(path)
             self._migrate(self._write_connection)
+            self._read_meta(self._write_connection)
         except OSError as error:
             raise StoreUnusable(
                 f"data directory {self._directory} can't be used: {error.strerror} (WEFTLINE_EXECUTOR_DATA_DIR)"
             ) from error
         except sqlite3.Error as error:
-            raise StoreUnusable(
-                f"{path} is not a usable event log: {error}; restore it from a backup, or move it away to begin anew"
-            ) from error
-        connection = self._write_connection
+            raise StoreUnusable(why_unusable(path, error)) from error
+
+    def _read_meta(self, connection: sqlite3.Connection) -> None:
         self._epoch = connection.execute(queries.META, ("epoch",)).fetchone()[0]
         connection.execute(queries.KEEP_META, ("log_id", uuid.uuid4().hex[:16]))
         self._log_id = connection.execute(queries.META, ("log_id",)).fetchone()[0]
@@ -242,7 +245,7 @@ class SqliteStore:
 
     def _reading(self) -> sqlite3.Connection:
         if self._read_connection is None:
-            self._read_connection = _connect(self._directory / FILE_NAME)
+            self._read_connection = connect(self._directory / FILE_NAME)
             self._read_connection.execute("PRAGMA query_only = ON")
         return self._read_connection
 
@@ -344,13 +347,6 @@ class SqliteStore:
             _roll_back(connection)
             raise
         return len(runs)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    return connection
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
