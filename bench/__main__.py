@@ -1,4 +1,4 @@
-"""`python -m bench [engine|pipeline|fanout …] [--quick]`: measures, prints one table, writes every figure to a file."""
+"""`python -m bench [engine|pipeline|fanout|eta …] [--quick]`: measures, prints a table, and keeps all figures."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from pathlib import Path
 from bench import machine, report
 from bench.claims import Outcome
 from bench.engine import suite as engine
+from bench.eta import suite as eta
 from bench.fanout import suite as fanout
 from bench.pipeline import suite as pipeline
+from weftline_cli.errors import BadInstanceError
 
-SUITES: dict[str, Callable[..., Outcome]] = {"engine": engine.run, "pipeline": pipeline.run, "fanout": fanout.run}
+SUITES: dict[str, Callable[..., Outcome]] = {
+    "engine": engine.run,
+    "pipeline": pipeline.run,
+    "fanout": fanout.run,
+    "eta": eta.run,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shape = machine.shape()
     if machine.busy():
         report.progress(f"the machine is in use (load {shape['loadBefore']}): the figures will be worse than they are")
-    outcomes = [SUITES[name](quick=options.quick) for name in options.names or SUITES]
+    try:
+        outcomes = [SUITES[name](quick=options.quick, **options.given.get(name, {})) for name in options.suites]
+    except BadInstanceError as error:
+        print(error, file=sys.stderr)
+        return 2
     if options.quick:
         # Targets are for full loads; a small one says nothing about them.
         outcomes = [outcome.without_targets() for outcome in outcomes]
@@ -39,16 +50,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures Weftline beside its peers.")
-    parser.add_argument("names", nargs="*", metavar="BENCHMARK", help=f"{', '.join(SUITES)}; all when none is named")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="BENCHMARK",
+        help=f"{', '.join(SUITES)}; all when none is named. With eta also files and directories of WfCommons instances",
+    )
     parser.add_argument("--quick", action="store_true", help="small loads, once: to see that it works, not how fast")
     parser.add_argument(
         "--results", metavar="DIR", type=Path, default=machine.RESULTS, help="where figures are written"
     )
     parser.add_argument("--document", metavar="FILE", type=Path, help="Markdown document to put the table into")
+    parser.add_argument(
+        "--critical-path-seconds", metavar="S", type=float, help="eta: how long the critical path of a workflow takes"
+    )
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.names if name not in SUITES]
+    options.suites = [name for name in options.names if name in SUITES] or list(SUITES)
+    others = [name for name in options.names if name not in SUITES]
+    unknown = [name for name in others if "eta" not in options.names or not Path(name).exists()]
     if unknown:
         parser.error(f"unknown benchmark {unknown[0]}; there are {', '.join(SUITES)}")
+    options.given = {"eta": {"files": [Path(name) for name in others], "seconds": options.critical_path_seconds}}
     return options
 
 

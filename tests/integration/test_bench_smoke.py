@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.repository.layout import ROOT
+from tests.unit.bench.test_eta import wfformat
 
 SECONDS = 120
 
@@ -55,4 +56,18 @@ def test_every_event_that_was_sent_is_counted_at_the_client(measured: tuple[str,
 def test_a_benchmark_that_does_not_exist_is_named(tmp_path: Path) -> None:
     done = run_bench(tmp_path, "pipelin")
     assert done.returncode == 2
-    assert "unknown benchmark pipelin; there are engine, pipeline, fanout" in done.stderr
+    assert "unknown benchmark pipelin; there are engine, pipeline, fanout, eta" in done.stderr
+
+
+def test_the_estimates_of_a_workflow_that_is_given_are_measured(tmp_path: Path) -> None:
+    shape = {"a": 1.0, "b": 2.0, "c": 0.5}
+    instance = tmp_path / "shape.json"
+    instance.write_text(json.dumps(wfformat(shape, [("a", "b"), ("a", "c")])))
+    done = run_bench(tmp_path / "results", "eta", str(instance))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (tmp_path / "results").iterdir()
+    found = json.loads(path.read_text())["benchmarks"]["eta"]
+    (figures,) = found["figures"]["shape"]
+    assert figures["samples"] > 0
+    assert figures["seconds"] >= 2.0
+    assert all(claim["ours"] is not None for claim in found["claims"])
