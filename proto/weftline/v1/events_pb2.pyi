@@ -42,7 +42,9 @@ class _WaitingForEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitingFor
     WAITING_FOR_RESUME: _WaitingFor.ValueType  # 7
     """The run is pausing or paused."""
     WAITING_FOR_END: _WaitingFor.ValueType  # 8
-    """All other nodes have to end, because it is a `finally` node."""
+    """All other nodes have to end: it is a `finally` node, or the run is ending and
+    it will be skipped.
+    """
     WAITING_FOR_START: _WaitingFor.ValueType  # 9
     """It is about to start."""
 
@@ -66,7 +68,9 @@ WAITING_FOR_EVENT: WaitingFor.ValueType  # 6
 WAITING_FOR_RESUME: WaitingFor.ValueType  # 7
 """The run is pausing or paused."""
 WAITING_FOR_END: WaitingFor.ValueType  # 8
-"""All other nodes have to end, because it is a `finally` node."""
+"""All other nodes have to end: it is a `finally` node, or the run is ending and
+it will be skipped.
+"""
 WAITING_FOR_START: WaitingFor.ValueType  # 9
 """It is about to start."""
 Global___WaitingFor: _TypeAlias = WaitingFor  # noqa: Y015

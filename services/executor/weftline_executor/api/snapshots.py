@@ -41,7 +41,7 @@ class Snapshots:
 
     def _of_active(self, run: Run) -> pb.WorkflowSnapshot:
         ids = [node.id for node in run.graph.nodes]
-        return snapshot(run.projection, ids, self._engine.store.epoch, run.progress.current())
+        return snapshot(run.projection, ids, self._engine.store.epoch, run.progress.current(), run.obstacles())
 
     async def _of_ended(self, projection: RunProjection) -> pb.WorkflowSnapshot:
         ids = await asyncio.to_thread(node_ids, bytes(projection.definition))

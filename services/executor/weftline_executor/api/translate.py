@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from weftline.v1 import events_pb2 as pb
 from weftline.v1 import workflow_service_pb2 as service_pb
+from weftline_executor.engine.obstacles import Obstacle, WaitingFor
 from weftline_executor.model import events as model
 from weftline_executor.model.artifact import Artifact
 from weftline_executor.model.records import RunRecord
@@ -17,6 +19,7 @@ RUN_STATES = {state: pb.RunState.Value(f"RUN_STATE_{state.name}") for state in R
 RUN_STATES_BACK = {number: state for state, number in RUN_STATES.items()}
 NODE_STATUSES = {status: pb.NodeStatus.Value(f"NODE_STATUS_{status.name}") for status in NodeStatus}
 LOG_LEVELS = {level: pb.LogLevel.Value(f"LOG_LEVEL_{level.name}") for level in LogLevel}
+_WAITING_FOR = {kind: pb.WaitingFor.Value(f"WAITING_FOR_{kind.name}") for kind in WaitingFor}
 
 _PENDING = NODE_STATUSES[NodeStatus.PENDING]
 _RUNNING = NODE_STATUSES[NodeStatus.RUNNING]
@@ -214,10 +217,39 @@ def node_state(node_id: str, state: NodeState | None) -> pb.NodeTransition:
     return message
 
 
+def _fill_waiting(message: pb.Waiting, obstacle: Obstacle) -> None:
+    message.waiting_for = _WAITING_FOR[obstacle.waiting_for]
+    if obstacle.position:
+        message.position = obstacle.position
+    elif obstacle.parent_count:
+        message.parent_ids.extend(obstacle.parents)
+        message.parents = obstacle.parent_count
+    else:
+        message.event = obstacle.event
+        if obstacle.due:
+            message.due_ms = obstacle.due
+
+
+def _node_states(
+    projection: RunProjection, node_ids: list[str], obstacles: Mapping[int, Obstacle]
+) -> list[pb.NodeTransition]:
+    nodes = [node_state(node_id, projection.nodes.get(node_id)) for node_id in node_ids]
+    for index, obstacle in obstacles.items():
+        _fill_waiting(nodes[index].waiting, obstacle)
+    return nodes
+
+
 def snapshot(
-    projection: RunProjection, node_ids: list[str], epoch: str, progress: model.RunProgressed
+    projection: RunProjection,
+    node_ids: list[str],
+    epoch: str,
+    progress: model.RunProgressed,
+    obstacles: Mapping[int, Obstacle] = MappingProxyType({}),
 ) -> service_pb.WorkflowSnapshot:
-    """The whole state of a run; `node_ids` lists the nodes that it counts, in the order of the definition."""
+    """The whole state of a run; `node_ids` lists the nodes that it counts, in the order of the definition.
+
+    `obstacles` says, by place in that, what nodes wait for.
+    """
     message = service_pb.WorkflowSnapshot(
         workflow_id=projection.workflow_id,
         run_id=projection.run_id,
@@ -228,7 +260,7 @@ def snapshot(
         by=projection.by,
         started_ms=projection.started_at,
         ended_ms=projection.ended_at,
-        nodes=[node_state(node_id, projection.nodes.get(node_id)) for node_id in node_ids],
+        nodes=_node_states(projection, node_ids, obstacles),
         logs=[durable_event(projection.workflow_id, projection.run_id, log) for log in projection.logs],
         outputs_json=text(projection.outputs),
         outputs_artifact=artifact_message(projection.outputs_artifact) if projection.outputs_artifact else None,

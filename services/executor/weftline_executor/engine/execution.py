@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from weftline_executor.engine.attempts import Attempts
 from weftline_executor.engine.deadline import DEADLINE, Deadline
 from weftline_executor.engine.finale import Ending, write_end
 from weftline_executor.engine.journal import Journal
+from weftline_executor.engine.obstacles import Obstacle, WaitingFor, obstacles
 from weftline_executor.engine.outcome import Failure
 from weftline_executor.engine.progress import ProgressReport
 from weftline_executor.engine.rebuild import rebuild, resolve
@@ -267,6 +269,17 @@ class Execution:
         elif self.state is RunState.PAUSING:
             mode, reason = self._pause
             self._change(RunPaused, RunState.PAUSED, by=ENGINE, mode=mode, reason=reason)
+
+    def obstacles(self) -> dict[int, Obstacle]:
+        """By index, what each node waits for that has not ended and does not run."""
+        if self._closed or self.projection.state.final:
+            return {}
+        line = self.scheduler.line()
+        if self.halted or self.terminated:
+            line = replace(line, holds=WaitingFor.END)
+        elif not self.may_start:
+            line = replace(line, holds=WaitingFor.RESUME)
+        return obstacles(self.graph, self.projection, self.frontier, line)
 
     def _working(self) -> tuple[dict[int, int], list[int]]:
         return self.attempts.elapsed(), self.scheduler.first()

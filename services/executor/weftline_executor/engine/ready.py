@@ -50,6 +50,13 @@ class ReadyQueue:
         """About the first `limit` nodes."""
         return [node for _, _, node in self._heap[:limit] if node in self._waiting]
 
+    def line(self) -> list[int]:
+        """All nodes in the order in which they would be taken."""
+        # Sorted, the heap is still one; and it is nearly sorted the next time.
+        self._heap.sort()
+        placed = dict.fromkeys(node for _, _, node in self._heap if node in self._waiting)
+        return list(placed)
+
     def announce(self, limit: int) -> list[int]:
         """Gives nodes that wait, each once, in the order in which they came; no more than `limit` at a time."""
         announced = list(islice(self._unannounced, limit))

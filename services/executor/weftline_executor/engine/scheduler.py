@@ -7,6 +7,7 @@ from typing import Protocol
 
 from weftline_executor.engine.attempts import Attempts
 from weftline_executor.engine.journal import Journal
+from weftline_executor.engine.obstacles import Line, WaitingFor
 from weftline_executor.engine.ready import ReadyQueue
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.timers import RunTimers
@@ -90,6 +91,14 @@ class Scheduler:
     def first(self) -> list[int]:
         """About the first 256 ready nodes."""
         return self._ready.first(LOOKED_AHEAD)
+
+    def line(self) -> Line:
+        """All ready nodes in the order in which they will start, and which limit holds them, if one does."""
+        limit = self._run.graph.config.concurrency
+        holds = WaitingFor.EXECUTOR_SLOT if self._runtime.slots.waits(self._wake) else WaitingFor.START
+        if limit and len(self._run.attempts) >= limit:
+            holds = WaitingFor.RUN_SLOT
+        return Line(self._ready.line(), holds, self._run.attempts.elapsed())
 
     def forget_slots(self) -> None:
         """Wants no slot of the executor any more."""

@@ -42,6 +42,10 @@ class Slots:
         self._waiting.setdefault(wake)
         return False
 
+    def waits(self, wake: Wake) -> bool:
+        """Whether a run, known by `wake`, waits for a slot that has not come."""
+        return wake in self._waiting
+
     def release(self) -> None:
         """Gives a slot back."""
         if not self._waiting:

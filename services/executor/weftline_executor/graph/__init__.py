@@ -2,6 +2,7 @@
 
 from weftline_executor.graph.definition import EdgeDef, NodeDef, RunConfig, node_ids
 from weftline_executor.graph.frontier import Frontier, Outcome, Resolution
+from weftline_executor.graph.joins import Verdict
 from weftline_executor.graph.topology import Graph
 from weftline_executor.graph.validate import Limits, compile_graph
 
@@ -14,6 +15,7 @@ __all__ = [
     "Outcome",
     "Resolution",
     "RunConfig",
+    "Verdict",
     "compile_graph",
     "node_ids",
 ]

@@ -33,6 +33,10 @@ _REASON = {
 }
 
 
+_VERDICTS = (Verdict.WAIT, Verdict.RUN, Verdict.SKIP)
+_RUN, _SKIP = 1, 2
+
+
 @dataclass(slots=True)
 class Resolution:
     """What followed from an arrival: nodes (by index) that are `ready` now, and those `skipped`, with their reasons."""
@@ -58,6 +62,7 @@ class Frontier:
         self._worst = [Outcome.TAKEN] * size
         self._decided = bytearray(size)
         self._edge_taken = bytearray(len(graph.edges))
+        self._edge_known = bytearray(len(graph.edges))
         self._final = bytearray(node.policy.final for node in graph.nodes)
         self._finals = sum(self._final)
         self._edges = [len(edges) for edges in graph.incoming]
@@ -124,7 +129,7 @@ class Frontier:
     def settle(self, node: int) -> None:
         """Marks a node as decided by an earlier life of the run."""
         if not self._decided[node]:
-            self._decided[node] = 1
+            self._decided[node] = _RUN
             if not self._final[node]:
                 self.undecided -= 1
 
@@ -140,11 +145,24 @@ class Frontier:
         ]
         for node in rest:
             self.settle(node)
+            self._decided[node] = _SKIP
         return rest
 
     def taken_edges(self, node: int) -> list[int]:
         """The in-edges of `node` that were taken, in the order of the definition."""
         return [edge for edge in self._graph.incoming[node] if self._edge_taken[edge]]
+
+    def verdict(self, node: int) -> Verdict:
+        """What has been decided of `node` so far."""
+        return _VERDICTS[self._decided[node]]
+
+    def unknown_sources(self, node: int) -> list[int]:
+        """The nodes that `node` waits for and that have not ended, each once, in the order of the definition."""
+        known, sources = self._edge_known, self._graph.sources
+        found = [sources[edge] for edge in self._graph.incoming[node] if not known[edge]]
+        if self._final[node]:
+            found = [source for source in found if self._final[source]]
+        return found if len(found) < 2 else list(dict.fromkeys(found))
 
     def _arrive(self, arrivals: list[tuple[int, Outcome]]) -> Resolution:
         resolution = Resolution()
@@ -155,6 +173,7 @@ class Frontier:
         # A skip makes arrivals of its own; a work list instead of recursion, because a chain of skips can be long.
         for edge, outcome in arrivals:
             node = self._graph.targets[edge]
+            self._edge_known[edge] = 1
             if outcome is Outcome.TAKEN:
                 self._edge_taken[edge] = 1
             if self._final[node] and not self._final[self._graph.sources[edge]]:
@@ -186,6 +205,7 @@ class Frontier:
         if verdict is Verdict.RUN and not self._graph.nodes[node].policy.disabled:
             resolution.ready.append(node)
         else:
+            self._decided[node] = _SKIP
             worst = self._worst[node]
             reason = SkipReason.DISABLED if verdict is Verdict.RUN else _REASON[worst]
             resolution.skipped.append((node, reason))
