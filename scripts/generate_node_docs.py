@@ -16,6 +16,16 @@ DOCUMENT = ROOT / "docs" / "nodes.md"
 
 # One node of each type, as it stands in a workflow.
 EXAMPLES: dict[str, dict[str, object]] = {
+    "map": {
+        "items": "{{ nodes.order.output.lines }}",
+        "concurrency": 5,
+        "onItemError": "drop",
+        "workflow": {"nodes": [{"id": "price", "type": "output", "data": {"value": "{{ params.item.price }}"}}]},
+    },
+    "workflow": {
+        "values": {"sku": "{{ nodes.order.output.id }}"},
+        "workflow": {"nodes": [{"id": "say", "type": "log", "data": {"message": "checking {{ params.sku }}"}}]},
+    },
     "aggregate": {
         "items": "{{ nodes.order.output.lines }}",
         "groupBy": "article.kind",

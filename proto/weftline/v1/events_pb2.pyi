@@ -341,6 +341,7 @@ class ParentNode(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     NODE_ID_FIELD_NUMBER: _builtins.int
     DEPTH_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """Its workflow."""
     run_id: _builtins.str
@@ -351,6 +352,8 @@ class ParentNode(_message.Message):
     """How many runs are around this one: 1 for the body of a workflow that a
     client started.
     """
+    item: _builtins.int
+    """Where the body runs once for each of several items: the number of this one."""
     def __init__(
         self,
         *,
@@ -358,12 +361,15 @@ class ParentNode(_message.Message):
         run_id: _builtins.str = ...,
         node_id: _builtins.str = ...,
         depth: _builtins.int = ...,
+        item: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_item", b"_item", "item", b"item"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "node_id", b"node_id", "run_id", b"run_id", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_item", b"_item", "depth", b"depth", "item", b"item", "node_id", b"node_id", "run_id", b"run_id", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__item: _TypeAlias = _typing.Literal["item"]  # noqa: Y015
+    _WhichOneofArgType__item: _TypeAlias = _typing.Literal["_item", b"_item"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__item) -> _WhichOneofReturnType__item | None: ...
 
 Global___ParentNode: _TypeAlias = ParentNode  # noqa: Y015
 

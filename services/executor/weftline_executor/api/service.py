@@ -30,6 +30,7 @@ from weftline_executor.errors import (
     InvalidWorkflow,
     WorkflowNotFound,
 )
+from weftline_executor.graph.bodies import BODY_TYPES
 from weftline_executor.metrics import Metrics
 from weftline_executor.nodes import NodeType
 
@@ -213,7 +214,8 @@ class WorkflowService(WorkflowServiceServicer):
         states = frozenset(RUN_STATES_BACK[state] for state in request.states)
         before = requests.read_started_token(request.page_token)
         prefix = requests.check_length("id_prefix", request.id_prefix, 128)
-        found = await self._engine.store.workflows(states, prefix, before, size + 1)
+        bodies = request.include_bodies
+        found = await self._engine.store.workflows(states, prefix, before, size + 1, bodies)
         token = requests.write_token(found[size - 1].started_at, found[size - 1].run_id) if len(found) > size else ""
         return pb.ListWorkflowsResponse(
             workflows=[run_summary(record) for record in found[:size]], next_page_token=token
@@ -345,4 +347,5 @@ def _node_type(node_type: NodeType) -> pb.NodeType:
         dynamic_handles=node_type.dynamic_handles,
         idempotency=node_type.idempotency,
         isolation=node_type.isolation,
+        has_body=node_type.name in BODY_TYPES,
     )

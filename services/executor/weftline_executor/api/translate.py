@@ -84,7 +84,11 @@ def _start(message: pb.Event, event: model.RunStarted) -> None:
 def parent_node(parent: model.ParentNode) -> pb.ParentNode:
     """The node that a run is the body of."""
     return pb.ParentNode(
-        workflow_id=parent.workflow_id, run_id=parent.run_id, node_id=parent.node_id, depth=parent.depth
+        workflow_id=parent.workflow_id,
+        run_id=parent.run_id,
+        node_id=parent.node_id,
+        depth=parent.depth,
+        item=parent.item,
     )
 
 
@@ -286,4 +290,5 @@ def run_summary(record: RunRecord) -> service_pb.RunSummary:
         started_ms=record.started_at,
         ended_ms=record.ended_at,
         total_nodes=record.total_nodes,
+        parent_workflow_id=record.parent,
     )

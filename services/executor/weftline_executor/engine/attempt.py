@@ -24,6 +24,8 @@ class Attempt:
     `progress` (0 to 1, None until it is reported) and `partial` (what it shows so far, as JSON text, or empty) are the
     newest that was told. `already_ms` is what attempts took that were cut off by the end of the process. While it is
     `held` its code does not run yet, because its start is not durable, or because it `loads` what it reads.
+    An attempt that is `recovered` follows one that was cut off, and one that was `moved` is itself followed by another.
+    Where all that an attempt waits for is paused, it is `resting`; one that is `slotless` takes no slot.
     """
 
     __slots__ = (
@@ -37,11 +39,15 @@ class Attempt:
         "index",
         "loads",
         "logs",
+        "moved",
         "node_id",
         "number",
         "partial",
         "progress",
+        "recovered",
+        "resting",
         "secrets",
+        "slotless",
     )
 
     def __init__(self, index: int, node_id: str, number: int) -> None:
@@ -60,6 +66,10 @@ class Attempt:
         self.logs = 0
         self.heard = time.monotonic()
         self.secrets: SecretSession | None = None
+        self.recovered = False
+        self.moved = False
+        self.resting = False
+        self.slotless = False
 
     def hear(self) -> None:
         """The attempt gave a sign of life."""

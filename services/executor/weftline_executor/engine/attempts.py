@@ -13,7 +13,7 @@ from weftline_executor.engine.failing import Decision, decide
 from weftline_executor.engine.inputs import RunData
 from weftline_executor.engine.journal import Journal
 from weftline_executor.engine.launch import Launch, PreparedNode
-from weftline_executor.engine.outcome import Failure, Success, Waiting
+from weftline_executor.engine.outcome import Failure, Result, Skipped, Success, Waiting
 from weftline_executor.engine.progress import ProgressReport
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.timers import RunTimers
@@ -21,7 +21,7 @@ from weftline_executor.engine.verdict import clean, json_object
 from weftline_executor.graph import Frontier, Graph
 from weftline_executor.model.artifact import Artifact
 from weftline_executor.model.events import NO_JSON, LogWritten, NodeFailed, NodePending, NodeRunning, NodeSucceeded
-from weftline_executor.model.states import Handling, LogLevel, PendingReason, SuccessReason
+from weftline_executor.model.states import Handling, LogLevel, PendingReason, RunState, SkipReason, SuccessReason
 from weftline_executor.replay import NodeState, RunProjection
 
 MAX_CONTEXT = 8192
@@ -45,6 +45,9 @@ class Run(Protocol):
     graph: Graph
     projection: RunProjection
     progress: ProgressReport
+    state: RunState
+    workflow_id: str
+    run_id: str
 
     @property
     def halted(self) -> bool:
@@ -61,6 +64,12 @@ class Run(Protocol):
     def attempt_ended(self, handling: Handling) -> None:
         """The outcome of an attempt was written."""
 
+    def skip_begun(self, node: int, reason: SkipReason) -> None:
+        """A running node is skipped after all."""
+
+    def settle(self) -> None:
+        """Something changed: nodes may start, or the run may end."""
+
 
 class Attempts:
     """The running attempts of a run by node index; `uncommitted` counts outcomes that are not durable yet."""
@@ -75,14 +84,20 @@ class Attempts:
         self._prepared = PreparedNode.all(run.graph.nodes, runtime.catalog)
         self._running: dict[int, Attempt] = {}
         self._numbers: dict[int, int] = {}
+        self._recovered: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._running)
 
     @property
     def busy(self) -> bool:
-        """Whether an attempt runs, or the outcome of one is not durable yet."""
-        return bool(self._running) or self.uncommitted > 0
+        """Whether an attempt runs, or the outcome of one is not durable yet.
+
+        An attempt whose body is paused with the run counts as one that does not run.
+        """
+        if self.uncommitted or self._run.state not in (RunState.PAUSING, RunState.PAUSED):
+            return self.uncommitted > 0 or bool(self._running)
+        return not all(attempt.resting for attempt in self._running.values())
 
     def node_ids(self) -> tuple[str, ...]:
         """The ids of the running nodes."""
@@ -99,6 +114,10 @@ class Attempts:
     def pend(self, node: int, number: int, reason: PendingReason, due: int = 0, details: bytes = b"") -> None:
         """Writes that a node waits with this attempt number, and why."""
         self._numbers[node] = number
+        if reason is PendingReason.RECOVERED:
+            self._recovered.add(node)
+        else:
+            self._recovered.discard(node)
         seq, now = self._journal.next_seq(), self._runtime.now()
         raw = msgspec.Raw(details) if details else NO_JSON
         self._journal.append(NodePending(seq, now, self._run.graph.nodes[node].id, number, reason, due, raw))
@@ -114,7 +133,12 @@ class Attempts:
     def begin(self, node: int, frontier: Frontier) -> None:
         """Starts an attempt; it has taken a slot of the executor."""
         attempt = Attempt(node, self._run.graph.nodes[node].id, self.number(node))
+        attempt.recovered = node in self._recovered
         self._running[node] = attempt
+        if self._run.graph.nodes[node].body:
+            # Its body's nodes want slots, which it must not keep from them.
+            attempt.slotless = True
+            self._runtime.slots.release()
         seq, now = self._journal.next_seq(), self._runtime.now()
         self._journal.append(NodeRunning(seq, now, attempt.node_id, attempt.number))
         if self._prepared[node].type.idempotency == "unsafe":
@@ -159,15 +183,19 @@ class Attempts:
         attempt.already_ms = 0 if begun is None else max(0, self._runtime.now() - begun)
         projection, scope = self._run.projection, self._data.scope(inputs, self._run.facts, loaded)
         ids = projection.workflow_id, projection.run_id
-        self._runtime.launcher.launch(Launch(attempt, prepared, inputs, scope, *ids, self, heavy=bool(loaded)))
+        body = self._runtime.bodies.of(self._run, attempt) if attempt.slotless else None
+        self._runtime.launcher.launch(Launch(attempt, prepared, inputs, scope, *ids, self, bool(loaded), body))
 
     def cancel(self) -> None:
-        """Asks all running attempts to end; one that was asked before is cleaning up and is left alone."""
+        """Asks all running attempts to end; one that was asked before is cleaning up and is left alone.
+
+        Those with a body end when that has.
+        """
         for attempt in [attempt for attempt in self._running.values() if not attempt.cancelled]:
             attempt.cancelled = True
             if attempt.held:
                 self.finish(attempt, CANCELLED)
-            elif attempt.cancel is not None:
+            elif attempt.cancel is not None and not attempt.slotless:
                 attempt.cancel()
 
     def interrupt(self, reason: PendingReason, only: Sequence[Attempt] | None = None) -> list[int]:
@@ -180,13 +208,15 @@ class Attempts:
             node = attempt.index
             if self._running.get(node) is not attempt or self._prepared[node].type.idempotency == "unsafe":
                 continue
-            attempt.done = attempt.cancelled = True
+            if attempt.slotless and only is None:
+                continue
+            attempt.done = attempt.cancelled = attempt.moved = True
             if attempt.cancel is not None:
                 attempt.cancel()
             del self._running[node]
             self._timers.unwatch(attempt)
             self._run.progress.interrupted(attempt)
-            self._runtime.slots.release()
+            self._release(attempt)
             self.pend(node, attempt.number + 1, reason)
             interrupted.append(node)
         return interrupted
@@ -196,7 +226,11 @@ class Attempts:
         for attempt in list(self._running.values()):
             self.finish(attempt, CANCELLED)
 
-    def finish(self, attempt: Attempt, result: Success | Failure | Waiting) -> None:
+    def _release(self, attempt: Attempt) -> None:
+        if not attempt.slotless:
+            self._runtime.slots.release()
+
+    def finish(self, attempt: Attempt, result: Result) -> None:
         """An attempt ended, or waits for a word from outside; ignored when its outcome was decided before.
 
         A large output is stored first: only then is the outcome decided, and until then the attempt counts as running.
@@ -214,16 +248,20 @@ class Attempts:
         handling = Handling.NONE
         if isinstance(result, Success):
             self.succeed(attempt.index, result, duration)
-        elif isinstance(result, Waiting) and not attempt.cancelled:
+        elif attempt.cancelled:
+            _, handling = self.fail(attempt.index, CANCELLED, duration)
+        elif isinstance(result, Waiting):
             self._run.waits.begin(attempt, result)
+        elif isinstance(result, Skipped):
+            self.uncommitted += 1
+            self._run.skip_begun(attempt.index, result.reason)
         else:
-            failed = CANCELLED if attempt.cancelled or isinstance(result, Waiting) else result
-            _, handling = self.fail(attempt.index, failed, duration)
-        if isinstance(result, Waiting):
+            _, handling = self.fail(attempt.index, result, duration)
+        if isinstance(result, Waiting | Skipped):
             self._run.progress.interrupted(attempt)
         else:
             self._run.progress.attempt_ended(attempt, duration, isinstance(result, Success))
-        self._runtime.slots.release()
+        self._release(attempt)
         self._run.attempt_ended(handling)
 
     def succeed(self, node: int, success: Success, duration: int, by: str = "") -> int:

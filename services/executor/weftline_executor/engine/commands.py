@@ -22,8 +22,9 @@ from weftline_executor.errors import (
     WorkflowNotFound,
 )
 from weftline_executor.graph import Graph
+from weftline_executor.model.events import ParentNode
 from weftline_executor.model.records import RunRecord
-from weftline_executor.model.states import RunState
+from weftline_executor.model.states import ENGINE, RunState
 from weftline_executor.replay import RunProjection
 from weftline_executor.store import Store
 
@@ -178,6 +179,36 @@ class Commands:
             run = self._add(Run(self._runtime, graph, projection, earlier.seq))
             self._runtime.metrics.runs_started.inc()
             return await _answer(run, run.begin_from(earlier, nodes, copied, by=by, command_id=command_id))
+
+    async def begin_body(
+        self, workflow_id: str, definition: bytes, parent: ParentNode, again: bool
+    ) -> Run | RunProjection:
+        """See Starter. Raises InvalidWorkflow, ExecutorFull."""
+        async with self._locks.hold(workflow_id):
+            active = self._host.runs.get(workflow_id)
+            if active is not None and again and active.state is RunState.STOPPING:
+                await active.ended.wait()
+                active = None
+            if active is not None:
+                return active
+            self._host.refuse_if_unable()
+            record = await self._store.newest_run(workflow_id)
+            if record is not None:
+                projection = await load_projection(self._store, record)
+                if not again or record.state not in _LEGAL["retry"]:
+                    return projection
+                graph = await self._host.compile(bytes(projection.definition))
+                run = self._add(Run(self._runtime, graph, projection, projection.seq))
+                seq = run.retry(by=ENGINE, reason="parent_retried", command_id="")
+            else:
+                graph = await self._host.compile(definition)
+                projection = RunProjection(workflow_id, new_run_id(self._runtime.now()))
+                head = await self._store.head(workflow_id)
+                run = self._add(Run(self._runtime, graph, projection, head.seq))
+                self._runtime.metrics.runs_started.inc()
+                seq = run.begin(definition, by=ENGINE, command_id="", parent=parent)
+            await run.durable(seq)
+            return run
 
     async def _ended(self, command: str, workflow_id: str) -> tuple[RunProjection, Graph]:
         """The newest run and its graph. Raises IllegalCommand unless it has ended as the command wants it."""

@@ -78,6 +78,7 @@ class Execution:
         self.waits = Waits(self, self._timers, runtime.now)
         self.on_hold: set[int] = set()
         self._again: set[int] = set()
+        self._skipping: set[int] = set()
         self._skipped_nodes = projection.skipped_nodes
         self._started_at = projection.started_at
         self._fault: NodeFault | None = None
@@ -122,9 +123,19 @@ class Execution:
 
     def _out_of_grace(self) -> None:
         self.terminated = self.frontier.finishing
+        self._abandon()
+        self.settle()
+
+    def _abandon(self) -> None:
+        """Waits for nothing that runs any longer."""
+        self._runtime.bodies.stopped(self, None)
         self.attempts.cancel()
         self.attempts.abandon()
-        self.settle()
+
+    def skip_begun(self, node: int, reason: SkipReason) -> None:
+        """A running node is skipped after all."""
+        self._skipping.add(node)
+        self._skip([(node, reason)])
 
     def _change(self, kind: type[StateChange], state: RunState, *, by: str, mode: str = "", reason: str = "") -> int:
         if self._closed:
@@ -133,6 +144,10 @@ class Execution:
         self.progress.state_changed()
         seq = self.journal.next_seq()
         self.journal.append(kind(seq, self._runtime.now(), state, by, self.attempts.node_ids(), mode, reason))
+        if state is RunState.RUNNING:
+            self._runtime.bodies.resumed(self)
+        elif state is not RunState.STOPPING:
+            self._runtime.bodies.paused(self, mode == "immediate")
         return seq
 
     async def durable(self, seq: int) -> None:
@@ -173,7 +188,7 @@ class Execution:
             case NodePending(reason=PendingReason.RESET) if self.graph.index[event.node] in self._again:
                 self.scheduler.push(self.graph.index[event.node])
             case NodeSkipped():
-                self.progress.finished(self.graph.index[event.node])
+                self._skip_committed(self.graph.index[event.node])
             case RunPaused() | RunResumed():
                 self._time_deadline()
             case RunCompleted() | RunFailed():
@@ -203,6 +218,13 @@ class Execution:
             self.attempts.pend(node, attempt + 1, PendingReason.RESUMED)
             self.scheduler.push(node)
         self.on_hold.clear()
+
+    def _skip_committed(self, node: int) -> None:
+        self.progress.finished(node)
+        if node in self._skipping:
+            self._skipping.remove(node)
+            self.attempts.uncommitted -= 1
+            self._resolve(self.frontier.skipped(node))
 
     def _retry_at(self, node: int, due: int) -> None:
         if not self._closed:
@@ -238,8 +260,7 @@ class Execution:
         if not self._closed and self.state is not RunState.STOPPING:
             limit = self.graph.config.deadline
             self._fail(NodeFault("", f"the run was active for longer than its deadline of {limit:g} s", DEADLINE))
-            self.attempts.cancel()
-            self.attempts.abandon()
+            self._abandon()
             self.settle()
 
     def attempt_ended(self, handling: Handling) -> None:
@@ -261,7 +282,7 @@ class Execution:
         if self.attempts.busy or not self.projection.seq or self.projection.state.final:
             return
         waits = self.scheduler.waiting or self.frontier.undecided or self.on_hold or self.waits
-        if self.halted or self.terminated or not waits:
+        if not self.attempts and (self.halted or self.terminated or not waits):
             if self.frontier.has_finals and not self.frontier.finishing and not self.terminated:
                 self._finish_up()
             else:

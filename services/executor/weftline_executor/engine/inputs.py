@@ -34,22 +34,19 @@ class RunData(Mapping[str, object]):
         found = self._decoded.get(node_id)
         if found is None:
             state = self._projection.nodes.get(node_id)
-            if state is None or not _has_output(state) or state.artifact is not None:
+            if state is None or not has_output(state) or state.artifact is not None:
                 raise KeyError(node_id)
-            raw = bytes(state.output)
-            value = msgspec.json.decode(raw) if raw else None
-            if state.handled is Handling.FAIL_BRANCH:
-                value = {"error": state.error, "code": state.code, "details": value}
-            found = {"output": value}
-            self._decoded_bytes += len(raw)
+            found = {"output": small_output(state)}
+            size = len(bytes(state.output))
+            self._decoded_bytes += size
             if self._decoded_bytes > MAX_DECODED_BYTES:
                 self._decoded.clear()
-                self._decoded_bytes = len(raw)
+                self._decoded_bytes = size
             self._decoded[node_id] = found
         return found
 
     def __iter__(self) -> Iterator[str]:
-        return (id_ for id_, state in self._projection.nodes.items() if _has_output(state))
+        return (id_ for id_, state in self._projection.nodes.items() if has_output(state))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -61,7 +58,7 @@ class RunData(Mapping[str, object]):
         wanted: dict[str, Artifact] = {}
         for node_id in (*(self._graph.edges[edge].source for edge in edges), *node_ids):
             state = self._projection.nodes.get(node_id)
-            if state is not None and state.artifact is not None and _has_output(state):
+            if state is not None and state.artifact is not None and has_output(state):
                 wanted[node_id] = state.artifact
         return wanted
 
@@ -113,8 +110,17 @@ class _Loaded(Mapping[str, object]):
         return len(self._data)
 
 
-def _has_output(state: NodeState) -> bool:
+def has_output(state: NodeState) -> bool:
     """Whether others can read what a node gave: it succeeded, or its failure was handled by an output."""
     if state.status is NodeStatus.ERROR:
         return state.handled in (Handling.FAIL_BRANCH, Handling.DEFAULT_VALUE)
     return state.status is NodeStatus.SUCCESS
+
+
+def small_output(state: NodeState) -> object:
+    """What others read of a node whose output is in its event."""
+    raw = bytes(state.output)
+    value = msgspec.json.decode(raw) if raw else None
+    if state.handled is Handling.FAIL_BRANCH:
+        return {"error": state.error, "code": state.code, "details": value}
+    return value

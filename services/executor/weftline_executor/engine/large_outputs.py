@@ -67,7 +67,7 @@ class LargeOutputs:
         self, wanted: Mapping[str, Artifact], done: Callable[[Mapping[str, object] | Failure], None]
     ) -> None:
         try:
-            values = await self._values(wanted)
+            values = await self.values(wanted)
         except ArtifactError as error:
             _log.warning("an output that a node reads could not be loaded: %s", error)
             gone = isinstance(error, ArtifactNotFound | ArtifactDamaged)
@@ -76,8 +76,8 @@ class LargeOutputs:
             return
         done(values)
 
-    async def _values(self, wanted: Mapping[str, Artifact]) -> dict[str, object]:
-        """All the values; raises what the first of them raises, when none is being read any more."""
+    async def values(self, wanted: Mapping[str, Artifact]) -> dict[str, object]:
+        """The values by the same names. Raises the ArtifactError of the first, when none is being read any more."""
         reads = (self._value(artifact) for artifact in wanted.values())
         values = await asyncio.gather(*reads, return_exceptions=True)
         for value in values:

@@ -9,7 +9,7 @@ from typing import Protocol
 from weftline_executor.engine.attempt import Attempt, Reporter
 from weftline_executor.engine.outcome import Result
 from weftline_executor.graph import NodeDef
-from weftline_executor.nodes import NodeType, PreparedCall, Scope
+from weftline_executor.nodes import Body, NodeType, PreparedCall, Scope
 
 
 class Catalog(Protocol):
@@ -66,6 +66,7 @@ class Launch:
     run_id: str
     owner: Owner
     heavy: bool = False
+    body: Body | None = None
 
     @property
     def where(self) -> str:

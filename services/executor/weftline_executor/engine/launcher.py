@@ -47,6 +47,7 @@ class Launcher:
             sink,
             secrets,
             attempt.already_ms / 1000,
+            body=launch.body,
         )
         isolation = launch.node.type.isolation
         try:

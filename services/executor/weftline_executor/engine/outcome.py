@@ -12,7 +12,7 @@ import msgspec
 from weftline_executor.engine.verdict import clean, json_object, nests_too_deep
 from weftline_executor.graph.definition import MAX_DEPTH
 from weftline_executor.model.artifact import Artifact
-from weftline_executor.model.states import PendingReason, SuccessReason
+from weftline_executor.model.states import PendingReason, SkipReason, SuccessReason
 from weftline_executor.nodes import (
     Branch,
     ConfigInvalid,
@@ -21,6 +21,7 @@ from weftline_executor.nodes import (
     SecretMissing,
     SecretSession,
     SecretUnreadable,
+    Skip,
     Wait,
 )
 
@@ -69,12 +70,23 @@ class Waiting:
     deadline: float | None
 
 
-Result: TypeAlias = Success | Failure | Waiting
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The attempt found that there is nothing to do for its node."""
+
+    reason: SkipReason
+
+
+Result: TypeAlias = Success | Failure | Waiting | Skipped
 
 
 def result_of(value: object, handles: Sequence[str], max_output: int) -> Result:
     """What the value that a node gave comes to; `handles` are its output handles, `max_output` is in bytes."""
-    return _waiting(value) if isinstance(value, Wait) else success_of(value, handles, max_output)
+    if isinstance(value, Wait):
+        return _waiting(value)
+    if isinstance(value, Skip):
+        return Skipped(SkipReason(value.reason))
+    return success_of(value, handles, max_output)
 
 
 def _waiting(wait: Wait) -> Result:
@@ -142,7 +154,7 @@ def _unknown_failure(error: BaseException, where: str, secrets: SecretSession | 
 
 def without_secrets(result: Result, secrets: SecretSession | None) -> Result:
     """The result with every secret that the attempt has read taken out."""
-    if secrets is None or not secrets.used:
+    if secrets is None or not secrets.used or isinstance(result, Skipped):
         return result
     if isinstance(result, Success):
         return Success(secrets.scrub_json(result.output), result.handle)

@@ -100,7 +100,10 @@ def rebuild(graph: Graph, projection: RunProjection, without: Collection[int] = 
             state = projection.nodes.get(graph.nodes[node].id)
             if graph.nodes[node].policy.final is not final or node in without or state is None:
                 continue
-            if state.status in (NodeStatus.SUCCESS, NodeStatus.ERROR):
+            if state.status is NodeStatus.SKIPPED and state.reason == SkipReason.EMPTY_MAP:
+                frontier.settle(node)
+                take(frontier.skipped(node))
+            elif state.status in (NodeStatus.SUCCESS, NodeStatus.ERROR):
                 # It stays decided, even if something above it is decided anew.
                 frontier.settle(node)
                 take(resolve(frontier, node, state))

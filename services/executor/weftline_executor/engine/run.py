@@ -168,10 +168,10 @@ class Run(Execution):
         self.scheduler.forget_slots()
         if grace_ms is None:
             self.terminated = True
-            self.attempts.cancel()
-            self.attempts.abandon()
+            self._abandon()
         else:
             self._grace = grace_ms / 1000
+            self._runtime.bodies.stopped(self, grace_ms)
             if not self.frontier.finishing:
                 self.attempts.cancel()
             if self.attempts:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from weftline_executor.artifacts import Artifacts
+from weftline_executor.engine.bodies import Bodies
 from weftline_executor.engine.commit import Committer
 from weftline_executor.engine.errands import Errands
 from weftline_executor.engine.estimate import DurationHistory
@@ -34,6 +35,7 @@ class Runtime:
     outputs: LargeOutputs
     errands: Errands
     slots: Slots
+    bodies: Bodies
     history: DurationHistory
     metrics: Metrics
     catalog: Catalog

@@ -12,6 +12,7 @@ from typing import Protocol
 from weftline_executor.artifacts import MEMORY, Artifacts, Files
 from weftline_executor.engine.archive import Archive, given_up, load_projection
 from weftline_executor.engine.attempt import Attempt
+from weftline_executor.engine.bodies import Bodies
 from weftline_executor.engine.commands import Commands
 from weftline_executor.engine.commit import Committer
 from weftline_executor.engine.errands import Errands
@@ -36,7 +37,7 @@ from weftline_executor.errors import (
 )
 from weftline_executor.graph import Graph, Limits, compile_graph
 from weftline_executor.metrics import Metrics
-from weftline_executor.model.events import Telemetry
+from weftline_executor.model.events import ParentNode, Telemetry
 from weftline_executor.model.records import Batch, Retention, RunRecord
 from weftline_executor.replay import RunProjection
 from weftline_executor.store import Store
@@ -106,18 +107,22 @@ class Engine:
         self._loops = NodeLoops(config.blocked_loop_seconds)
         self._committer = Committer(store, metrics, self._committed, self._unwritable, self._refused)
         loop = asyncio.get_running_loop()
+        self.runs: dict[str, Run] = {}
         self._processes = Processes(loop, config.workers, config.max_output_bytes, metrics)
         self._errands = Errands(loop)
         self.artifacts = Artifacts(self._files)
+        outputs = LargeOutputs(self.artifacts, self._errands, config.artifact_bytes, config.max_output_bytes)
+        self._bodies = Bodies(loop, self.runs, self, outputs)
         self._runtime = Runtime(
             loop,
             now,
             self._committer,
             Launcher(loop, self._loops, self._processes, secrets, config.max_output_bytes),
             self.artifacts,
-            LargeOutputs(self.artifacts, self._errands, config.artifact_bytes, config.max_output_bytes),
+            outputs,
             self._errands,
             Slots(config.concurrency),
+            self._bodies,
             DurationHistory(),
             metrics,
             catalog,
@@ -126,7 +131,7 @@ class Engine:
             self._ended,
         )
         self._listener: Listener = _Nobody()
-        self.runs: dict[str, Run] = {}
+        self._recovered = asyncio.Event()
         self.commands = Commands(self, store, self._runtime, config.max_runs)
         self.failed = asyncio.Event()
         self._archive = Archive(store)
@@ -169,6 +174,17 @@ class Engine:
             except Exception:
                 # What is wrong with one run must not keep the others from going on.
                 _log.critical("run %s of %s can't be recovered", record.run_id, record.workflow_id, exc_info=True)
+        for run in list(self.runs.values()):
+            self._bodies.adopt(run)
+        self._recovered.set()
+
+    async def begin_body(
+        self, workflow_id: str, definition: bytes, parent: ParentNode, again: bool
+    ) -> Run | RunProjection:
+        """See Starter."""
+        # A body that ran when the process died may be among the runs that are still to be recovered.
+        await self._recovered.wait()
+        return await self.commands.begin_body(workflow_id, definition, parent, again)
 
     async def close(self) -> None:
         """Refuses commands, lets what was decided become durable, and stops; active runs go on at the next start."""
@@ -180,6 +196,7 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._bodies.close()
         self._loops.stop()
         await self._processes.close()
         await self._files.close()
@@ -225,6 +242,8 @@ class Engine:
             if run is not None and run.run_id == batch.run_id:
                 try:
                     run.committed(batch)
+                    if run.projection.parent is not None:
+                        self._bodies.changed(run.workflow_id)
                 except Exception:
                     # A fault in one run must not end the commits of all others; at the next start it is tried again.
                     _log.critical("run %s of %s stands still", run.run_id, run.workflow_id, exc_info=True)
@@ -251,6 +270,7 @@ class Engine:
 
     def _ended(self, projection: RunProjection) -> None:
         self.runs.pop(projection.workflow_id, None)
+        self._bodies.ended(projection)
         self._metrics.runs_ended.labels(projection.state.value).inc()
         self._metrics.run_seconds.observe(((projection.ended_at or 0) - projection.started_at) / 1000)
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from weftline_executor.errors import Fault
+from weftline_executor.graph.bodies import BODY_TYPES, split
 from weftline_executor.graph.joins import DEFAULT_JOIN, DEFAULT_RULE, RULES, Join
 from weftline_executor.graph.policy import DEFAULT_POLICY, MAX_SECONDS, Policy, PolicyReader
 
@@ -32,7 +33,8 @@ _CONFLICT_POLICIES = ("reject", "replace", "attach")
 class NodeDef:
     """One node: `data` is its configuration, `at` its place in the definition's `nodes`.
 
-    Nodes with equal `kind` (the type and the JSON text of the data) are configured alike.
+    Nodes with equal `kind` (the type and the JSON text of the data) are configured alike. Where the node has a body,
+    `body` is the JSON text of that: an object with `nodes` and `edges`, as a workflow.
     """
 
     id: str
@@ -42,6 +44,7 @@ class NodeDef:
     join: Join = DEFAULT_JOIN
     kind: tuple[str, bytes] = ("", b"")
     policy: Policy = DEFAULT_POLICY
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class RunConfig:
 class _CanvasNode(msgspec.Struct):
     id: Any = None
     type: Any = None
+    parent: Any = msgspec.field(default=None, name="parentId")
 
 
 class _Canvas(msgspec.Struct):
@@ -79,7 +83,11 @@ class _Canvas(msgspec.Struct):
 def node_ids(definition: bytes) -> list[str]:
     """The ids of the nodes that a run of a valid definition counts, in its order; needs no node types."""
     canvas = msgspec.json.decode(definition, type=_Canvas)
-    return [node.id for node in canvas.nodes if node.type not in DECORATION]
+    inside: set[int] = set()
+    if any(node.type in BODY_TYPES for node in canvas.nodes):
+        shapes = [{"id": node.id, "type": node.type, "parentId": node.parent} for node in canvas.nodes]
+        inside = split(shapes, ()).inside
+    return [node.id for at, node in enumerate(canvas.nodes) if node.type not in DECORATION and at not in inside]
 
 
 def too_deep(value: object, limit: int = MAX_DEPTH) -> bool:

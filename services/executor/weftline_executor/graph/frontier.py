@@ -112,6 +112,10 @@ class Frontier:
                 arrivals.append((edge, Outcome.NOT_CHOSEN))
         return self._arrive(arrivals)
 
+    def skipped(self, node: int) -> Resolution:
+        """A node that had begun was skipped after all."""
+        return self._arrive([(edge, Outcome.SKIPPED) for edge in self._graph.outgoing[node]])
+
     def failed_over(self, node: int) -> Resolution:
         """A node failed, and its error handle fires."""
         edges = self._graph.edges

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
 
 from weftline_executor.errors import Fault, InvalidWorkflow
+from weftline_executor.graph.bodies import BODY_KEY, BODY_TYPES, MAX_BODY_DEPTH, Body, Split, split
 from weftline_executor.graph.definition import (
     DECORATION,
     Configured,
@@ -111,6 +112,16 @@ def compile_graph(definition: bytes | str, types: NodeTypes, limits: Limits) -> 
     return graph
 
 
+def _outside(path: str, at: int, drawn: Body) -> str:
+    """The path in the whole definition of a place in a body that is drawn inside the node `at`."""
+    found = _PLACE.match(path)
+    part, item = found.groups() if found else ("", None)
+    if item is None or part not in ("nodes", "edges"):
+        return f"nodes[{at}]"
+    places = drawn.nodes if part == "nodes" else drawn.edges
+    return f"{part}[{places[int(item)]}]{path[found.end() :] if found else ''}"
+
+
 _PARTS = {"": 0, "nodes": 1, "edges": 2, "config": 3}
 _PLACE = re.compile(r"(nodes|edges|config|)(?:\[(\d+)\])?")
 
@@ -134,10 +145,12 @@ class _Use:
 class _Compilation:
     """One walk from text to graph that gathers faults on its way."""
 
-    def __init__(self, types: NodeTypes, limits: Limits, faults: list[Fault]) -> None:
+    def __init__(self, types: NodeTypes, limits: Limits, faults: list[Fault], depth: int = 0) -> None:
         self._types = types
         self._limits = limits
         self._faults = faults
+        self._depth = depth
+        self._split = Split()
         self._dangling = False
         self._duplicates: list[NodeDef] = []
 
@@ -168,7 +181,9 @@ class _Compilation:
         ]
         if any(over):
             return None
+        self._split = split(raw_nodes, raw_edges)
         nodes, decoration = self._read_nodes(raw_nodes)
+        nodes = [self._with_body(node, raw_nodes, raw_edges) if node.type in BODY_TYPES else node for node in nodes]
         edges = self._read_edges(raw_edges, {node.id: node for node in nodes}, decoration)
         if not nodes:
             self._fault("nodes", "empty", "a workflow needs at least one node that runs")
@@ -207,6 +222,8 @@ class _Compilation:
         seen: dict[str, int] = {}
         alike: dict[tuple[str, bytes], Configured] = {}
         for at, raw in enumerate(raw_nodes):
+            if at in self._split.inside:
+                continue
             node = None
             if isinstance(raw, dict) and isinstance(raw.get("type"), str) and raw["type"] in DECORATION:
                 node_id = raw.get("id")
@@ -227,11 +244,52 @@ class _Compilation:
                 decoration.add(node_id)
         return nodes, decoration
 
+    def _with_body(self, node: NodeDef, raw_nodes: list[Any], raw_edges: list[Any]) -> NodeDef:
+        """The node with its body: what is drawn inside it, or what its data holds."""
+        drawn = self._split.bodies.get(node.id, Body())
+        written = node.data.get(BODY_KEY)
+        path = f"nodes[{node.at}]"
+        if drawn.nodes:
+            raw: dict[str, Any] = {
+                "nodes": [raw_nodes[at] for at in drawn.nodes],
+                "edges": [raw_edges[at] for at in drawn.edges],
+            }
+        elif isinstance(written, dict):
+            raw = written
+        else:
+            message = f"a {node.type} runs the nodes inside it; draw some, with {node.id!r} as their parentId"
+            self._fault(path, "missing_body", message, node.id)
+            return node
+        if drawn.nodes and written is not None:
+            self._fault(f"{path}.data.{BODY_KEY}", "two_bodies", "the node has a body inside it already", node.id)
+        body = msgspec.json.encode(raw)
+        self._check_body(node, body, drawn)
+        data = {key: value for key, value in node.data.items() if key != BODY_KEY}
+        return replace(node, data=data, body=body, kind=(node.type, msgspec.json.encode(data) + body))
+
+    def _check_body(self, node: NodeDef, body: bytes, drawn: Body) -> None:
+        if self._depth >= MAX_BODY_DEPTH:
+            message = f"bodies are inside one another more than {MAX_BODY_DEPTH} deep"
+            self._fault(f"nodes[{node.at}]", "too_deep", message, node.id)
+            return
+        faults: list[Fault] = []
+        _Compilation(self._types, self._limits, faults, self._depth + 1).run(body)
+        for fault in faults:
+            path = f"nodes[{node.at}].data.{BODY_KEY}.{fault.path}".removesuffix(".")
+            if drawn.nodes:
+                path = _outside(fault.path, node.at, drawn)
+            self._faults.append(replace(fault, path=path))
+
     def _read_edges(self, raw_edges: list[Any], nodes: dict[str, NodeDef], decoration: set[str]) -> list[EdgeDef]:
         edges: list[EdgeDef] = []
         ids: dict[str, int] = {}
         known = {node_id: node_id for node_id in nodes}
         for at, raw in enumerate(raw_edges):
+            if at in self._split.crossing:
+                message = "an edge leads into a body or out of it; lead it to the node that has the body, or from that"
+                self._fault(f"edges[{at}]", "crosses_body", message)
+            if at in self._split.crossing or at in self._split.inside_edges:
+                continue
             edge = read_edge(raw, at, known, self._faults)
             if edge is None:
                 continue

@@ -21,12 +21,16 @@ class _Durable(Struct, frozen=True, tag_field="type", omit_defaults=True, gc=Fal
 
 
 class ParentNode(Struct, frozen=True, gc=False):
-    """The node that runs a workflow as its body; `depth` counts the runs around it, 1 for a body of a client's run."""
+    """The node that runs a workflow as its body; `depth` counts the runs around it, 1 for a body of a client's run.
+
+    Where the body runs once for each of several items, `item` is the number of this one.
+    """
 
     workflow_id: str
     run_id: str
     node_id: str
     depth: int
+    item: int | None = None
 
 
 class RunStarted(_Durable, frozen=True, tag="workflow.start", omit_defaults=True, gc=False):

@@ -43,7 +43,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run, as lists show it. Times are milliseconds since the Unix epoch; `ended_at` is None while it is active."""
+    """One run, as lists show it. Times are milliseconds since the Unix epoch; `ended_at` is None while it is active.
+
+    Where it is the body of a node, `parent` is the workflow of that; else that is empty.
+    """
 
     workflow_id: str
     run_id: str
@@ -53,6 +56,7 @@ class RunRecord:
     started_at: int
     ended_at: int | None
     total_nodes: int
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

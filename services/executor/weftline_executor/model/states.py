@@ -58,6 +58,8 @@ class SkipReason(StrEnum):
     """What leads to it was skipped for one of the other reasons, or its join asks for more than arrived."""
     UPSTREAM_FAILED = "upstream_failed"
     """A node above it failed, and nothing handled that."""
+    EMPTY_MAP = "empty_map"
+    """It is a `map` that was given no items, and says that it is skipped then."""
     DISABLED = "disabled"
     """Its policy says that it is not to run."""
     RUN_STOPPED = "run_stopped"

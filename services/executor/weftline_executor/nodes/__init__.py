@@ -2,7 +2,7 @@
 
 from weftline_executor.nodes.builtin.chat import ChatService
 from weftline_executor.nodes.builtin.fence import HttpFence
-from weftline_executor.nodes.context import Context, ContextSink
+from weftline_executor.nodes.context import Body, BodyEnd, Context, ContextSink
 from weftline_executor.nodes.declare import Expression, PerItem
 from weftline_executor.nodes.decorator import NodeFunction, node
 from weftline_executor.nodes.environment import passed_on
@@ -22,13 +22,15 @@ from weftline_executor.nodes.items import ItemExpression
 from weftline_executor.nodes.node_type import NodeType
 from weftline_executor.nodes.prepared import PreparedCall
 from weftline_executor.nodes.registry import Registry
-from weftline_executor.nodes.results import Branch, Wait
+from weftline_executor.nodes.results import Branch, Skip, Wait
 from weftline_executor.nodes.scope import Scope
 from weftline_executor.nodes.scrub import SecretSession
 from weftline_executor.nodes.secrets import Secrets
 
 __all__ = [
     "BadDeclaration",
+    "Body",
+    "BodyEnd",
     "Branch",
     "ChatService",
     "ConfigFault",
@@ -54,6 +56,7 @@ __all__ = [
     "SecretSession",
     "SecretUnreadable",
     "Secrets",
+    "Skip",
     "Wait",
     "node",
     "passed_on",

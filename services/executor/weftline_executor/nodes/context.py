@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 Level = Literal["debug", "info", "warn", "error"]
@@ -26,10 +27,36 @@ class ContextSink(Protocol):
         """Say whether the attempt should end early."""
 
 
+@dataclass(frozen=True, slots=True)
+class BodyEnd:
+    """How a run of a node's body ended: `state` is success, error or stopped; `error` and `code` say why not well.
+
+    `workflow_id` is that of the run, by which it can be watched.
+    """
+
+    workflow_id: str
+    state: str
+    output: object = None
+    error: str = ""
+    code: str = ""
+    node_id: str = ""
+
+
+class Body(Protocol):
+    """The body of a node, which runs as a workflow of its own."""
+
+    async def run(self, params: Mapping[str, object], item: int | None = None) -> BodyEnd:
+        """Run the body with these parameters, for the item of this number if it is run for several, and wait.
+
+        Where the executor died meanwhile, or an earlier attempt failed, this goes on with the run that there was.
+        """
+
+
 class Context:
     """One attempt of one node, as the first argument of its function.
 
     `already_elapsed` is the time in seconds that earlier attempts spent before the executor stopped; `sleep` counts it.
+    `body` is there for the types that have one.
     """
 
     __slots__ = (
@@ -37,6 +64,7 @@ class Context:
         "_sink",
         "_sleep",
         "attempt",
+        "body",
         "idempotency_key",
         "node_id",
         "run_id",
@@ -55,6 +83,7 @@ class Context:
         secrets: Mapping[str, str],
         already_elapsed: float = 0.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        body: Body | None = None,
     ) -> None:
         self.workflow_id = workflow_id
         self.run_id = run_id
@@ -62,6 +91,7 @@ class Context:
         self.attempt = attempt
         self.idempotency_key = idempotency_key
         self.secrets = secrets
+        self.body = body
         self._sink = sink
         self._credit = already_elapsed
         self._sleep = sleep

@@ -12,6 +12,12 @@ class Branch(msgspec.Struct, frozen=True):
     output: object = None
 
 
+class Skip(msgspec.Struct, frozen=True):
+    """Says that the node is skipped after all, and what follows from that: there was nothing to map over."""
+
+    reason: Literal["empty_map"]
+
+
 class Wait(msgspec.Struct, frozen=True):
     """Says that the node waits for a word from outside: to be approved or rejected, or for an event.
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from weftline_executor.nodes.context import Context
+from weftline_executor.nodes.context import Body, Context
 
 
 @dataclass(slots=True)
@@ -48,6 +48,7 @@ def make_context(
     idempotency_key: str = "test-key",
     secrets: Mapping[str, str] | None = None,
     already_elapsed: float = 0.0,
+    body: Body | None = None,
 ) -> Context:
     """Make a context whose `sleep` returns at once and whose every word goes to `sink`."""
     return Context(
@@ -60,4 +61,5 @@ def make_context(
         secrets or {},
         already_elapsed,
         sink.sleep,
+        body,
     )

@@ -86,6 +86,7 @@ class MemoryStore:
                     start.at,
                     None,
                     start.total_nodes,
+                    start.parent.workflow_id if start.parent else "",
                 )
             )
         record = replace(workflow.runs[-1], last_seq=stored.last_seq)
@@ -126,7 +127,7 @@ class MemoryStore:
         return [run for run in runs if before_seq is None or run.first_seq < before_seq][:limit]
 
     async def workflows(
-        self, states: frozenset[RunState], id_prefix: str, before: tuple[int, str] | None, limit: int
+        self, states: frozenset[RunState], id_prefix: str, before: tuple[int, str] | None, limit: int, bodies: bool
     ) -> list[RunRecord]:
         """See Store."""
         newest = [workflow.runs[-1] for workflow in self._workflows.values() if workflow.runs]
@@ -135,6 +136,7 @@ class MemoryStore:
             for run in newest
             if (not states or run.state in states)
             and run.workflow_id.startswith(id_prefix)
+            and (bodies or not run.parent)
             and (before is None or (run.started_at, run.run_id) < before)
         ]
         wanted.sort(key=lambda run: (run.started_at, run.run_id), reverse=True)
@@ -151,10 +153,13 @@ class MemoryStore:
     async def retain(self, retention: Retention, now: int) -> int:
         """See Store; `max_bytes` is not counted in memory."""
         deleted = 0
-        for workflow in self._workflows.values():
+        for workflow_id, workflow in list(self._workflows.items()):
             expired = _expired(workflow.runs, retention, now)
             if expired:
+                is_body = bool(workflow.runs[-1].parent)
                 self._delete_first_runs(workflow, expired)
+                if is_body and not workflow.runs:
+                    del self._workflows[workflow_id]
                 deleted += expired
         if deleted:
             kept = {batch.commit for workflow in self._workflows.values() for batch in workflow.batches}

@@ -80,9 +80,9 @@ class Store(Protocol):
         ...
 
     async def workflows(
-        self, states: frozenset[RunState], id_prefix: str, before: tuple[int, str] | None, limit: int
+        self, states: frozenset[RunState], id_prefix: str, before: tuple[int, str] | None, limit: int, bodies: bool
     ) -> list[RunRecord]:
-        """The newest run of each workflow, the latest started first.
+        """The newest run of each workflow, the latest started first; those that are bodies of nodes only with `bodies`.
 
         `states` empty means any; `before` is the (started_at, run_id) of the last one on the page before.
         """
@@ -99,7 +99,8 @@ class Store(Protocol):
     async def retain(self, retention: Retention, now: int) -> int:
         """Deletes what `retention` lets go at `now` (ms since the Unix epoch); gives how many runs that were.
 
-        Whole ended runs go, the oldest of a workflow first. A workflow's sequence never starts again. Appends go on
+        Whole ended runs go, the oldest of a workflow first. A workflow's sequence never starts again, but that of a
+        body, whose id never comes again once its run is deleted. Appends go on
         between the deletions.
         """
         ...

@@ -9,7 +9,9 @@ INSERT_WORKFLOW = "INSERT INTO workflow (id, head, oldest) VALUES (?, 0, 1) ON C
 WORKFLOW_KEY = "SELECT key FROM workflow WHERE id = ?"
 MOVE_HEAD = "UPDATE workflow SET head = ? WHERE key = ? AND head = ?"
 
-INSERT_RUN = "INSERT INTO run (id, workflow_key, state, first_seq, started_at, total_nodes) VALUES (?, ?, ?, ?, ?, ?)"
+INSERT_RUN = (
+    "INSERT INTO run (id, workflow_key, state, first_seq, started_at, total_nodes, parent) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 RUN_KEY = "SELECT key FROM run WHERE id = ?"
 UPDATE_RUN = "UPDATE run SET state = ?, ended_at = ? WHERE key = ?"
 
@@ -39,7 +41,7 @@ _RUN_COLUMNS = (
     "workflow.id, run.id, run.state, run.first_seq, "
     "coalesce((SELECT min(later.first_seq) - 1 FROM run AS later "
     "WHERE later.workflow_key = run.workflow_key AND later.first_seq > run.first_seq), workflow.head), "
-    "run.started_at, run.ended_at, run.total_nodes"
+    "run.started_at, run.ended_at, run.total_nodes, coalesce(run.parent, '')"
 )
 RUNS = (
     f"SELECT {_RUN_COLUMNS} FROM workflow JOIN run ON run.workflow_key = workflow.key "
@@ -50,16 +52,19 @@ WORKFLOWS = (
     "WHERE run.first_seq = (SELECT max(newest.first_seq) FROM run AS newest "
     "WHERE newest.workflow_key = run.workflow_key) "
     "AND (run.started_at, run.id) < (?1, ?2) AND substr(workflow.id, 1, length(?3)) = ?3 "
-    "AND (?4 = 0 OR run.state IN (SELECT value FROM json_each(?5))) "
-    "ORDER BY run.started_at DESC, run.id DESC LIMIT ?6"
+    "AND (?4 = 0 OR run.state IN (SELECT value FROM json_each(?5))) AND (?6 OR run.parent IS NULL) "
+    "ORDER BY run.started_at DESC, run.id DESC LIMIT ?7"
 )
 ACTIVE_RUNS = (
     f"SELECT {_RUN_COLUMNS} FROM run JOIN workflow ON workflow.key = run.workflow_key "
     "WHERE run.ended_at IS NULL ORDER BY run.key"
 )
 
-INDEX_COMMANDS = "CREATE INDEX command_run ON command (run_key)"
-"""What format 2 of the log has over format 1."""
+CHANGES = (
+    "CREATE INDEX command_run ON command (run_key)",
+    "ALTER TABLE run ADD COLUMN parent TEXT",
+)
+"""What each format of the log has over the one before, from format 2 on."""
 
 # A run counts as ended no earlier than those before it, so that the oldest of a workflow always go first.
 _ENDED = (
@@ -71,8 +76,8 @@ OLDEST_ENDED = f"SELECT key FROM ({_ENDED}) ORDER BY ended, key LIMIT ?"
 
 RUN_RANGE = (
     "SELECT run.key, workflow.key, run.first_seq, coalesce((SELECT min(later.first_seq) - 1 FROM run AS later "
-    "WHERE later.workflow_key = run.workflow_key AND later.first_seq > run.first_seq), workflow.head) "
-    "FROM run JOIN workflow ON workflow.key = run.workflow_key WHERE run.key = ?"
+    "WHERE later.workflow_key = run.workflow_key AND later.first_seq > run.first_seq), workflow.head), "
+    "run.parent IS NOT NULL FROM run JOIN workflow ON workflow.key = run.workflow_key WHERE run.key = ?"
 )
 DELETE_RUN = (
     "INSERT INTO meta (name, value) SELECT 'compacted_commit', commit_no FROM chunk "
@@ -82,5 +87,7 @@ DELETE_RUN = (
     "DELETE FROM command WHERE run_key = :run",
     "DELETE FROM chunk WHERE workflow_key = :workflow AND last_seq BETWEEN :first AND :last",
     "DELETE FROM run WHERE key = :run",
+    "DELETE FROM workflow WHERE key = :workflow AND :body "
+    "AND NOT EXISTS (SELECT 1 FROM run WHERE workflow_key = :workflow)",
 )
 """Deletes a run, in this order, within one transaction; the parameters are those that RUN_RANGE gives."""

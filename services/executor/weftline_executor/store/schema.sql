@@ -22,6 +22,7 @@ CREATE TABLE run (
     started_at   INTEGER NOT NULL,
     ended_at     INTEGER,
     total_nodes  INTEGER NOT NULL,
+    parent       TEXT,
     UNIQUE (workflow_key, first_seq)
 );
 CREATE INDEX run_active ON run (key) WHERE ended_at IS NULL;

@@ -31,7 +31,7 @@ from weftline_executor.store import queries
 from weftline_executor.store.batches import cut, pieces, run_change, started
 from weftline_executor.store.opening import check_ours, connect, why_failed, why_unusable
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FILE_NAME = "events.sqlite3"
 LOCK_NAME = "lock"
 MAX_CACHED_KEYS = 100_000
@@ -130,12 +130,12 @@ class SqliteStore:
         return [_run(row) for row in await self._query(queries.RUNS, (workflow_id, bound, limit))]
 
     async def workflows(
-        self, states: frozenset[RunState], id_prefix: str, before: tuple[int, str] | None, limit: int
+        self, states: frozenset[RunState], id_prefix: str, before: tuple[int, str] | None, limit: int, bodies: bool
     ) -> list[RunRecord]:
         """See Store."""
         started_at, run_id = before or (1 << 62, "")
         wanted = msgspec.json.encode(sorted(states)).decode()
-        parameters = (started_at, run_id, id_prefix, len(states), wanted, limit)
+        parameters = (started_at, run_id, id_prefix, len(states), wanted, bodies, limit)
         return [_run(row) for row in await self._query(queries.WORKFLOWS, parameters)]
 
     async def active_runs(self) -> list[RunRecord]:
@@ -225,10 +225,9 @@ class SqliteStore:
                 f"BEGIN IMMEDIATE; {schema} INSERT INTO meta VALUES ('epoch', '{epoch}'); "
                 f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
-        elif version == 1:
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {queries.INDEX_COMMANDS}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
+        elif version < SCHEMA_VERSION:
+            changes = "; ".join(queries.CHANGES[version - 1 :])
+            connection.executescript(f"BEGIN IMMEDIATE; {changes}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
     def _close_reader(self) -> None:
         if self._read_connection is not None:
@@ -287,7 +286,8 @@ class SqliteStore:
             raise StaleWriter(batch.workflow_id, batch.first_seq - 1)
         start = started(batch)
         if start is not None:
-            row = (batch.run_id, workflow, RunState.RUNNING, start.seq, start.at, start.total_nodes)
+            parent = start.parent.workflow_id if start.parent else None
+            row = (batch.run_id, workflow, RunState.RUNNING, start.seq, start.at, start.total_nodes, parent)
             connection.execute(queries.INSERT_RUN, row)
         run = self._run_key(connection, batch.run_id)
         for piece in pieces(batch.events):
@@ -339,7 +339,10 @@ class SqliteStore:
         try:
             for run in runs:
                 row = connection.execute(queries.RUN_RANGE, (run,)).fetchone()
-                parameters = dict(zip(("run", "workflow", "first", "last"), row, strict=True))
+                if row[-1]:
+                    # Its workflow may go with it, and comes again with another key if it does.
+                    self._workflow_keys.clear()
+                parameters = dict(zip(("run", "workflow", "first", "last", "body"), row, strict=True))
                 for statement in queries.DELETE_RUN:
                     connection.execute(statement, parameters)
             connection.execute("COMMIT")

@@ -3,13 +3,15 @@
 import inspect
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from scripts.generate_node_docs import DOCUMENT, EXAMPLES, document
 from tests.support.chat_server import Answer, ChatServer, whole
-from weftline_executor.nodes import Branch, ChatService, HttpFence, NodeFailed, Registry, Scope
+from weftline_executor.graph.bodies import BODY_KEY
+from weftline_executor.nodes import BodyEnd, Branch, ChatService, HttpFence, NodeFailed, Registry, Scope
 from weftline_executor.nodes.expressions import compile_text, is_template
 from weftline_executor.nodes.results import Wait
 from weftline_executor.nodes.testing import RecordingSink, make_context
@@ -41,15 +43,24 @@ OUTPUTS: dict[str, object] = {
     "input": {"sku": "A1", "count": 2, "limit": 10},
     "llm.chat": "It is late.",
     "log": None,
+    "map": LINES,
     "merge": 3,
     "noop": None,
     "output": {"total": 45},
     "set": {"total": 40, "currency": "EUR"},
     "switch": Branch("express", "gold"),
+    "workflow": {"sku": "A7"},
     "wait_for_event": Wait("event", event="paid-A7", deadline=3600),
     "template": "Dear Ada, thank you for your order.",
 }
 """What the examples give when they run in that scope: an output, or the code of an error."""
+
+
+class GivesItem:
+    """A body that gives the item that it runs for, or its parameters when there is none."""
+
+    async def run(self, params: Mapping[str, object], item: int | None = None) -> BodyEnd:
+        return BodyEnd("body", "success", params["item"] if item is not None else {"sku": params["sku"]})
 
 
 def blocks(language: str) -> list[str]:
@@ -67,7 +78,8 @@ def test_every_builtin_type_has_an_example_without_faults() -> None:
         shown = json.loads(block)
         node_type = registry.get(shown["type"])
         assert node_type is not None
-        assert node_type.check(shown["data"]) == []
+        own = {key: value for key, value in shown["data"].items() if key != BODY_KEY}
+        assert node_type.check(own) == []
     assert len(blocks("json")) == len(registry)
 
 
@@ -80,8 +92,10 @@ async def test_every_example_runs(name: str) -> None:
         node_type = registry.get(name)
         assert node_type is not None
         address = server.base_url.removesuffix("/v1")
-        prepared = node_type.prepare(json.loads(json.dumps(EXAMPLES[name]).replace("https://api.example.org", address)))
-        ctx = make_context(RecordingSink(), secrets={"OPENAI_API_KEY": "sk-test"})
+        data = json.loads(json.dumps(EXAMPLES[name]).replace("https://api.example.org", address))
+        data.pop(BODY_KEY, None)
+        prepared = node_type.prepare(data)
+        ctx = make_context(RecordingSink(), secrets={"OPENAI_API_KEY": "sk-test"}, body=GivesItem())
         try:
             given = prepared.call(ctx, prepared.bind(SCOPE), SCOPE.inputs)
             output: Any = await given if inspect.isawaitable(given) else given

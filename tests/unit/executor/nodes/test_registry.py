@@ -38,8 +38,8 @@ def entry_point(value: str, name: str = "plugin") -> EntryPoint:
 
 def test_the_builtin_types_are_there() -> None:
     assert Registry.with_builtins().names() == [
-        *("aggregate", "approval", "condition", "delay", "fail", "filter", "http.request", "input", "llm.chat", "log"),
-        *("merge", "noop", "output", "set", "switch", "template", "wait_for_event"),
+        *("aggregate", "approval", "condition", "delay", "fail", "filter", "http.request", "input", "llm.chat"),
+        *("log", "map", "merge", "noop", "output", "set", "switch", "template", "wait_for_event", "workflow"),
     ]
 
 

@@ -12,7 +12,7 @@ from msgspec import Raw
 from tests.unit.executor.store.batches import batch, end, line, put_run, seqs, start
 from weftline_executor.errors import BatchRefused, StaleWriter
 from weftline_executor.model import events as model
-from weftline_executor.model.records import Batch, Command, CommandRecord, Head, RunRecord
+from weftline_executor.model.records import Batch, Command, CommandRecord, Head, Retention, RunRecord
 from weftline_executor.model.states import LogLevel, PendingReason, RunState, SkipReason, SuccessReason
 from weftline_executor.store import MemoryStore, SqliteStore, Store
 from weftline_executor.store.batches import pieces
@@ -45,7 +45,7 @@ async def test_a_new_log_is_empty(store: Store) -> None:
     assert (await store.read("w", 0), await store.read_all(0)) == ([], [])
     assert await store.newest_run("w") is None
     assert (await store.runs("w", None, 10), await store.active_runs()) == ([], [])
-    assert await store.workflows(frozenset(), "", None, 10) == []
+    assert await store.workflows(frozenset(), "", None, 10, False) == []
     assert await store.find_command("w", "c") is None
 
 
@@ -156,7 +156,7 @@ async def test_workflows_are_listed_by_their_newest_run_with_filters_in_pages(st
     async def listed(
         *states: RunState, prefix: str = "", before: tuple[int, str] | None = None, limit: int = 10
     ) -> list[str]:
-        return [run.workflow_id for run in await store.workflows(frozenset(states), prefix, before, limit)]
+        return [run.workflow_id for run in await store.workflows(frozenset(states), prefix, before, limit, False)]
 
     everything = ["a-1", "twin-2", "twin-1", "b%1", "b_1", "A-3", "a-2"]
     assert await listed() == everything
@@ -167,10 +167,27 @@ async def test_workflows_are_listed_by_their_newest_run_with_filters_in_pages(st
     assert await listed(prefix="b%") == ["b%1"]
     assert await listed(prefix="b_") == ["b_1"]
     pages, before = [], None
-    while page := await store.workflows(frozenset(), "", before, 2):
+    while page := await store.workflows(frozenset(), "", before, 2, False):
         pages += [run.workflow_id for run in page]
         before = (page[-1].started_at, page[-1].run_id)
     assert pages == everything
+
+
+async def test_bodies_of_nodes_are_listed_only_when_asked_for_and_leave_nothing_when_deleted(store: Store) -> None:
+    await put_run(store, "w", "w1")
+    parent = model.ParentNode("w", "w1", "each", 1, 3)
+    begun = model.RunStarted(1, 5, Raw(b"{}"), 1, "weftline", parent)
+    await store.append([batch("w:each.3", "b1", begun, end(2, 6))])
+    assert [run.workflow_id for run in await store.workflows(frozenset(), "", None, 9, False)] == ["w"]
+    listed = await store.workflows(frozenset(), "", None, 9, True)
+    assert [(run.workflow_id, run.parent) for run in listed] == [("w:each.3", "w"), ("w", "")]
+    (read,) = await store.read("w:each.3", 0)
+    assert read.events[0] == begun
+    await store.retain(Retention(0, 100, 1 << 40), 1 << 40)
+    assert (await store.head("w:each.3")).seq == 0
+    assert (await store.head("w")).seq == 4
+    await store.append([batch("w:each.3", "b2", begun)])
+    assert (await store.head("w:each.3")).seq == 1
 
 
 async def test_active_runs_are_those_that_have_not_ended(store: Store) -> None:

@@ -62,7 +62,7 @@ async def test_a_sequence_goes_on_after_all_of_it_was_deleted(store: Store) -> N
     assert await store.retain(keep(age=0), now=DAY) == 1
     assert (await seqs(store, "w"), await store.newest_run("w")) == ([], None)
     assert await store.head("w") == Head(4, 5)
-    assert await store.workflows(frozenset(), "", None, 9) == []
+    assert await store.workflows(frozenset(), "", None, 9, False) == []
     await store.append([batch("w", "r1", start(5)), batch("w", "r1", line(6))])
     assert await seqs(store, "w") == [5, 6]
     assert await store.head("w") == Head(6, 5)

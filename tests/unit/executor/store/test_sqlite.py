@@ -97,7 +97,7 @@ async def test_a_log_of_the_first_version_is_read_and_made_one_of_this(tmp_path:
     async with opened(tmp_path) as store:
         await put_run(store, "w", "r")
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
-        connection.executescript("DROP INDEX command_run; PRAGMA user_version = 1;")
+        connection.executescript("DROP INDEX command_run; ALTER TABLE run DROP COLUMN parent; PRAGMA user_version = 1;")
     for _ in range(2):
         async with opened(tmp_path) as store:
             assert await seqs(store, "w") == [1, 2, 3, 4]
@@ -169,7 +169,7 @@ async def test_appends_go_on_while_many_runs_are_deleted(tmp_path: Path) -> None
 
 async def test_a_run_is_deleted_without_looking_at_the_other_runs_of_its_workflow(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
-        parameters = {"run": 1, "workflow": 1, "first": 1, "last": 4}
+        parameters = {"run": 1, "workflow": 1, "first": 1, "last": 4, "body": 1}
         for statement in queries.DELETE_RUN:
             plan = store._writing().execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
             assert all("SCAN" not in step[3] for step in plan), (statement, plan)
@@ -217,7 +217,7 @@ async def test_the_oldest_ended_runs_go_when_the_log_is_too_large(tmp_path: Path
         await put_run(store, "active", "a", at=0, size=100_000, ends=False)
         deleted = await store.retain(Retention(1 << 50, 1 << 30, 2_500_000), now=100)
         assert 0 < deleted < 40
-        left = await store.workflows(frozenset({RunState.SUCCESS}), "", None, 100)
+        left = await store.workflows(frozenset({RunState.SUCCESS}), "", None, 100, False)
         assert [run.run_id for run in left] == [f"r{number}" for number in range(39, deleted - 1, -1)]
         assert await seqs(store, "active") == [1, 2, 3]
         assert await store.retain(Retention(1 << 50, 1 << 30, 2_500_000), now=100) == 0

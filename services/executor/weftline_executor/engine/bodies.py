@@ -1,0 +1,267 @@
+"""Runs the bodies of nodes as workflows of their own, which follow the run that they belong to."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from weftline_executor.engine.attempt import Attempt
+from weftline_executor.engine.body_output import body_output
+from weftline_executor.engine.large_outputs import LargeOutputs
+from weftline_executor.errors import ArtifactError, ExecutorFull, InvalidWorkflow, StoreUnavailable
+from weftline_executor.graph import Graph
+from weftline_executor.model.events import ParentNode
+from weftline_executor.model.states import ENGINE, RunState
+from weftline_executor.nodes import BodyEnd, NodeFailed
+from weftline_executor.replay import RunProjection
+
+RETRY_SECONDS = 1.0
+PARENT_ENDED = "parent_ended"
+PARENT_PAUSED = "parent_paused"
+PARENT_RESUMED = "parent_resumed"
+PARENT_STOPPED = "parent_stopped"
+_HELD = (RunState.PAUSING, RunState.PAUSED)
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class Around(Protocol):
+    """What is asked of a run whose nodes have bodies."""
+
+    graph: Graph
+    projection: RunProjection
+    state: RunState
+    workflow_id: str
+    run_id: str
+
+    def settle(self) -> None:
+        """Something changed: nodes may start, or the run may end."""
+
+
+class BodyRun(Around, Protocol):
+    """What is asked of the run of a body."""
+
+    ended: asyncio.Event
+
+    def pause(self, *, by: str, reason: str, command_id: str, immediate: bool = False) -> int:
+        """Lets no further node start."""
+
+    def resume(self, *, by: str, reason: str, command_id: str) -> int:
+        """Lets nodes start again."""
+
+    def stop(self, *, by: str, reason: str, command_id: str, grace_ms: int | None) -> int:
+        """Cancels what is running and ends the run."""
+
+
+class Starter(Protocol):
+    """Who starts the runs of bodies."""
+
+    async def begin_body(
+        self, workflow_id: str, definition: bytes, parent: ParentNode, again: bool
+    ) -> BodyRun | RunProjection:
+        """Gives the active run of a body, begun if there is none; where one has ended, its projection.
+
+        One that did not succeed goes on if it is to be tried `again`.
+        """
+
+
+class Bodies:
+    """The active runs of bodies. All methods are called in the engine's event loop."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, runs: Mapping[str, BodyRun], starter: Starter, outputs: LargeOutputs
+    ) -> None:
+        self._loop = loop
+        self._runs = runs
+        self._starter = starter
+        self._outputs = outputs
+        self._of: dict[str, dict[str, BodyRun]] = defaultdict(dict)
+        self._attempts: dict[str, tuple[Around, Attempt]] = {}
+        self._resumed: dict[str, asyncio.Event] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    def of(self, around: Around, attempt: Attempt) -> NodeBody:
+        """The body of an attempt's node, for its code."""
+        return NodeBody(self, self._loop, around, attempt)
+
+    async def run(
+        self, around: Around, attempt: Attempt, body: bytes, params: Mapping[str, object], item: int | None
+    ) -> BodyEnd:
+        """Runs a body for an attempt to its end. Raises NodeFailed when it can't be started."""
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        parent = _parent(around, attempt, item)
+        workflow_id = _workflow_id(parent)
+        found = await self._begin(around, attempt, workflow_id, _with_params(body, params), parent)
+        if isinstance(found, RunProjection):
+            return await self._end(found)
+        self._attempts[workflow_id] = (around, attempt)
+        self._of[around.run_id][workflow_id] = found
+        self._rest(workflow_id)
+        try:
+            await found.ended.wait()
+        except asyncio.CancelledError:
+            if not attempt.moved and not self._closed and self._runs.get(workflow_id) is found:
+                found.stop(by=ENGINE, reason=PARENT_STOPPED, command_id="", grace_ms=None)
+            raise
+        finally:
+            if self._attempts.get(workflow_id) == (around, attempt):
+                del self._attempts[workflow_id]
+        return await self._end(found.projection)
+
+    async def _end(self, projection: RunProjection) -> BodyEnd:
+        output = None
+        if projection.state is RunState.SUCCESS:
+            try:
+                output = await body_output(projection, self._outputs)
+            except ArtifactError as error:
+                raise NodeFailed(f"the body's output can't be read: {error}", code="artifact_failed") from None
+        failure = projection.failure
+        return BodyEnd(
+            projection.workflow_id,
+            projection.state.value,
+            output,
+            failure.error if failure else "",
+            failure.code if failure else "",
+            failure.node if failure else "",
+        )
+
+    async def close(self) -> None:
+        """Lets nobody wait any longer; what runs goes on when the process is started again."""
+        self._closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _begin(
+        self, around: Around, attempt: Attempt, workflow_id: str, definition: bytes, parent: ParentNode
+    ) -> BodyRun | RunProjection:
+        while True:
+            while around.state in _HELD:
+                await self._resumed.setdefault(around.run_id, asyncio.Event()).wait()
+            if around.state is not RunState.RUNNING or attempt.cancelled:
+                raise NodeFailed("cancelled: the run is ending", code="cancelled", retryable=False)
+            try:
+                return await self._starter.begin_body(workflow_id, definition, parent, not attempt.recovered)
+            except StoreUnavailable:
+                await asyncio.sleep(RETRY_SECONDS)
+            except ExecutorFull as error:
+                raise NodeFailed(str(error), code=error.code) from None
+            except InvalidWorkflow as error:
+                raise NodeFailed(f"the body can't run: {error}", code=error.code, retryable=False) from None
+
+    def adopt(self, run: BodyRun) -> None:
+        """A run was recovered that is a body's: it follows the run around it, and ends if that has ended."""
+        parent = run.projection.parent
+        if parent is None:
+            return
+        around = self._runs.get(parent.workflow_id)
+        if around is None or around.run_id != parent.run_id:
+            self._stop(run, PARENT_ENDED, None)
+            return
+        self._of[parent.run_id][run.workflow_id] = run
+        if around.state in _HELD and run.state is RunState.RUNNING:
+            run.pause(by=ENGINE, reason=PARENT_PAUSED, command_id="")
+
+    def changed(self, workflow_id: str) -> None:
+        """The state of a body's run, as far as it is durable, may be another."""
+        self._rest(workflow_id)
+
+    def _rest(self, workflow_id: str) -> None:
+        """Notes whether an attempt has nothing left that runs, so that its run can be paused."""
+        entry = self._attempts.get(workflow_id)
+        if entry is None:
+            return
+        around, attempt = entry
+        mine = [each for key, each in self._of[around.run_id].items() if self._attempts.get(key) == entry]
+        resting = all(each.projection.state in (RunState.PAUSED, *_FINAL) for each in mine)
+        if resting is not attempt.resting:
+            attempt.resting = resting
+            around.settle()
+
+    def paused(self, around: Around, immediate: bool) -> None:
+        """A run was paused: so are its bodies."""
+        for run in self._active(around):
+            if run.state is RunState.RUNNING:
+                run.pause(by=ENGINE, reason=PARENT_PAUSED, command_id="", immediate=immediate)
+
+    def resumed(self, around: Around) -> None:
+        """A run was resumed: so are its bodies."""
+        if (event := self._resumed.pop(around.run_id, None)) is not None:
+            event.set()
+        for run in self._active(around):
+            if run.state in _HELD:
+                run.resume(by=ENGINE, reason=PARENT_RESUMED, command_id="")
+
+    def stopped(self, around: Around, grace_ms: int | None) -> None:
+        """A run is being stopped: so are its bodies."""
+        if (event := self._resumed.pop(around.run_id, None)) is not None:
+            event.set()
+        for run in self._active(around):
+            self._stop(run, PARENT_STOPPED, grace_ms)
+
+    def ended(self, projection: RunProjection) -> None:
+        """A run has ended: nothing of it goes on, and whoever it belongs to may rest."""
+        for run in list(self._of.pop(projection.run_id, {}).values()):
+            self._stop(run, PARENT_ENDED, None)
+        if projection.parent is not None:
+            self._of[projection.parent.run_id].pop(projection.workflow_id, None)
+            if not self._of[projection.parent.run_id]:
+                del self._of[projection.parent.run_id]
+
+    def _active(self, around: Around) -> list[BodyRun]:
+        return list(self._of.get(around.run_id, {}).values())
+
+    def _stop(self, run: BodyRun, reason: str, grace_ms: int | None) -> None:
+        if not run.state.final:
+            run.stop(by=ENGINE, reason=reason, command_id="", grace_ms=grace_ms)
+
+
+_FINAL = tuple(state for state in RunState if state.final)
+
+
+class NodeBody:
+    """The body of one attempt, as its code sees it from the nodes' event loop."""
+
+    def __init__(self, bodies: Bodies, loop: asyncio.AbstractEventLoop, around: Around, attempt: Attempt) -> None:
+        self._bodies = bodies
+        self._loop = loop
+        self._around = around
+        self._attempt = attempt
+
+    async def run(self, params: Mapping[str, object], item: int | None = None) -> BodyEnd:
+        """See Body."""
+        body = self._around.graph.nodes[self._attempt.index].body
+        run = self._bodies.run(self._around, self._attempt, body, params, item)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run, self._loop))
+
+
+def _parent(around: Around, attempt: Attempt, item: int | None) -> ParentNode:
+    outer = around.projection.parent
+    depth = 1 if outer is None else outer.depth + 1
+    return ParentNode(around.workflow_id, around.run_id, attempt.node_id, depth, item)
+
+
+def _workflow_id(parent: ParentNode) -> str:
+    """The id of a body's workflow: the same whenever it is asked for, and of one run of the run around it alone."""
+    key = "\0".join((parent.run_id, parent.node_id, "" if parent.item is None else str(parent.item)))
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    node_id = _UNFIT.sub("-", parent.node_id)[:32]
+    item = "" if parent.item is None else f".{parent.item}"
+    return f"{parent.workflow_id[:48]}:{node_id}{item}:{digest}"
+
+
+def _with_params(body: bytes, params: Mapping[str, object]) -> bytes:
+    definition = msgspec.json.decode(body, type=dict[str, Any])
+    config = definition.get("config") or {}
+    definition["config"] = {**config, "params": {**(config.get("params") or {}), **params}}
+    return msgspec.json.encode(definition)
