@@ -32,12 +32,14 @@ def now() -> int:
 
 
 def registry(settings: Settings | None = None) -> Registry:
-    """The built-in node types, as the settings say, and those for tests."""
+    """The built-in node types, those for tests, and those of the modules that the settings name."""
     settings = settings or Settings()
     fence = HttpFence(frozenset(settings.http_allowed_hosts), settings.http_allow_private)
     made = Registry.with_builtins(fence, ChatService(settings.llm_base_url, frozenset(settings.llm_key_hosts)))
     made.load_module(TEST_NODES)
     made.load_module(PROCESS_NODES)
+    for module in settings.nodes:
+        made.load_module(module)
     return made
 
 
