@@ -187,6 +187,32 @@ async def test_a_terminating_stop_and_a_deadline_end_the_body_too(client: Client
     gate.open()
 
 
+async def test_a_finally_node_may_have_a_body_after_a_stop_too(client: Client, gate: Gate) -> None:
+    nodes = [
+        node("slow", "test.step", gate=str(gate)),
+        node("clean", "workflow", policy={"finally": True}),
+        *inside("clean", node("a", "output", value="clean")),
+    ]
+    async with client.watch() as watch:
+        await client.start(definition(nodes))
+        await watch.until(is_node("slow", "running"))
+        await client.stop()
+        await watch.until(is_terminal)
+    assert ends(await client.history()) == {"slow": "error cancelled", "clean": "success"}
+
+
+async def test_a_body_that_is_paused_by_itself_is_told_by_the_run_that_waits_for_it(client: Client) -> None:
+    nodes = [node("sub", "workflow"), *inside("sub", node("bad", "fail", policy={"onError": "pause"}))]
+    async with client.watch() as watch:
+        await client.start(definition(nodes))
+        told = await watch.until(lambda event: event.WhichOneof("payload") == "log")
+        context = json.loads(told.log.context_json)
+        assert (told.log.node_id, context["reason"]) == ("sub", "node_failed")
+        assert (await client.snapshot(context["workflowId"])).state == events_pb.RUN_STATE_PAUSED
+        await client.stop()
+        await watch.until(is_terminal)
+
+
 async def test_a_body_takes_no_slot_from_its_own_nodes(tmp_path: Path) -> None:
     process = ExecutorProcess(tmp_path, {"CONCURRENCY": "1"})
     try:

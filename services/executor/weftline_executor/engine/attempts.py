@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from weftline_executor.engine.attempt import Attempt
+from weftline_executor.engine.attempt import Attempt, Reporter
 from weftline_executor.engine.failing import Decision, decide
 from weftline_executor.engine.inputs import RunData
 from weftline_executor.engine.journal import Journal
@@ -52,6 +52,10 @@ class Run(Protocol):
     @property
     def halted(self) -> bool:
         """Whether nothing new may start any more."""
+
+    @property
+    def attempts(self) -> Reporter:
+        """Takes log lines."""
 
     @property
     def facts(self) -> Mapping[str, object]:

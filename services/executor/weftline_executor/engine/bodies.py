@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from weftline_executor.engine.attempt import Attempt
+from weftline_executor.engine.attempt import Attempt, Reporter
 from weftline_executor.engine.body_output import body_output
 from weftline_executor.engine.large_outputs import LargeOutputs
 from weftline_executor.errors import ArtifactError, ExecutorFull, InvalidWorkflow, StoreUnavailable
@@ -38,6 +38,10 @@ class Around(Protocol):
     state: RunState
     workflow_id: str
     run_id: str
+
+    @property
+    def attempts(self) -> Reporter:
+        """Takes log lines."""
 
     def settle(self) -> None:
         """Something changed: nodes may start, or the run may end."""
@@ -84,6 +88,7 @@ class Bodies:
         self._attempts: dict[str, tuple[Around, Attempt]] = {}
         self._resumed: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._told: set[str] = set()
         self._closed = False
 
     def of(self, around: Around, attempt: Attempt) -> NodeBody:
@@ -105,7 +110,7 @@ class Bodies:
             return await self._end(found)
         self._attempts[workflow_id] = (around, attempt)
         self._of[around.run_id][workflow_id] = found
-        self._rest(workflow_id)
+        self.changed(found)
         try:
             await found.ended.wait()
         except asyncio.CancelledError:
@@ -148,7 +153,7 @@ class Bodies:
         while True:
             while around.state in _HELD:
                 await self._resumed.setdefault(around.run_id, asyncio.Event()).wait()
-            if around.state is not RunState.RUNNING or attempt.cancelled:
+            if attempt.cancelled or attempt.done:
                 raise NodeFailed("cancelled: the run is ending", code="cancelled", retryable=False)
             try:
                 return await self._starter.begin_body(workflow_id, definition, parent, not attempt.recovered)
@@ -172,9 +177,19 @@ class Bodies:
         if around.state in _HELD and run.state is RunState.RUNNING:
             run.pause(by=ENGINE, reason=PARENT_PAUSED, command_id="")
 
-    def changed(self, workflow_id: str) -> None:
+    def changed(self, run: BodyRun) -> None:
         """The state of a body's run, as far as it is durable, may be another."""
-        self._rest(workflow_id)
+        self._rest(run.workflow_id)
+        entry = self._attempts.get(run.workflow_id)
+        paused = run.projection.state is RunState.PAUSED
+        if paused and entry is not None and entry[0].state is RunState.RUNNING and run.workflow_id not in self._told:
+            around, attempt = entry
+            # Nobody would look for what the run waits for in a run that lists leave out.
+            context = {"workflowId": run.workflow_id, "reason": run.projection.reason}
+            around.attempts.report_log(attempt, "warn", "the body is paused, and the node waits for that", context)
+            self._told.add(run.workflow_id)
+        elif not paused:
+            self._told.discard(run.workflow_id)
 
     def _rest(self, workflow_id: str) -> None:
         """Notes whether an attempt has nothing left that runs, so that its run can be paused."""
@@ -213,6 +228,7 @@ class Bodies:
         """A run has ended: nothing of it goes on, and whoever it belongs to may rest."""
         for run in list(self._of.pop(projection.run_id, {}).values()):
             self._stop(run, PARENT_ENDED, None)
+        self._told.discard(projection.workflow_id)
         if projection.parent is not None:
             self._of[projection.parent.run_id].pop(projection.workflow_id, None)
             if not self._of[projection.parent.run_id]:

@@ -171,8 +171,8 @@ class Run(Execution):
             self._abandon()
         else:
             self._grace = grace_ms / 1000
-            self._runtime.bodies.stopped(self, grace_ms)
             if not self.frontier.finishing:
+                self._runtime.bodies.stopped(self, grace_ms)
                 self.attempts.cancel()
             if self.attempts:
                 self._timers.start("grace", RUN, self._grace, self._out_of_grace)

@@ -243,7 +243,7 @@ class Engine:
                 try:
                     run.committed(batch)
                     if run.projection.parent is not None:
-                        self._bodies.changed(run.workflow_id)
+                        self._bodies.changed(run)
                 except Exception:
                     # A fault in one run must not end the commits of all others; at the next start it is tried again.
                     _log.critical("run %s of %s stands still", run.run_id, run.workflow_id, exc_info=True)
