@@ -105,6 +105,19 @@ async def test_a_node_runs_for_what_became_of_others_joined_with_and_and_or() ->
     assert outcome(events) == "complete"
 
 
+async def test_a_loop_runs_a_node_for_each_item_and_what_follows_when_all_have_ended() -> None:
+    async with running_executor() as executor, executor.client.watch("", start_from=pb.WATCH_FROM_NOW) as watch:
+        events = await executor.client.run(definition("loops"))
+        await watch.until(lambda event: event.workflow_id == "w" and is_terminal(event))
+    check_run(events)
+    assert ends(events) == dict.fromkeys("ABC", "success")
+    assert [follows(events, "A", "B"), follows(events, "B", "C")] == [True, True]
+    said = [event.log.message for event in watch.durable if event.WhichOneof("payload") == "log"]
+    assert said[0] == "A"
+    assert sorted(said[1:-1]) == ["bar", "baz", "foo"]
+    assert said[-1] == "C"
+
+
 async def test_an_exit_handler_runs_at_the_end_of_each_task_before_what_depends_on_it() -> None:
     events = await run(definition("exit-handler"))
     handlers = [f"exit-{task}" for task in "ABCD"]
