@@ -9,6 +9,7 @@ from typing import Any
 
 from weftline_executor.nodes import NodeType, Registry
 from weftline_executor.nodes.filters import EXPRESSION_FILTERS
+from weftline_executor.nodes.registry import ENABLE_SETTING, OFF_UNLESS_ENABLED
 
 ROOT = Path(__file__).resolve().parents[1]
 INTRODUCTION = ROOT / "scripts" / "node_docs_intro.md.in"
@@ -32,6 +33,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
         "values": {"lines": {"op": "count"}, "total": {"op": "sum", "field": "price"}},
     },
     "approval": {"message": "Ship {{ params.sku }}?", "deadline": 86400, "default": {"approved": False}},
+    "command": {"argv": ["wc", "-w"], "stdin": "{{ nodes.ticket.output.text }}", "timeout": 60},
     "condition": {"expression": "nodes.order.output.total > 100"},
     "delay": {"seconds": 2.5},
     "fail": {"message": "{{ nodes.order.output.id }} cannot be shipped"},
@@ -53,6 +55,11 @@ EXAMPLES: dict[str, dict[str, object]] = {
     "merge": {},
     "noop": {},
     "output": {"value": {"total": "{{ nodes.order.output.total }}"}},
+    "python": {
+        "code": "best = max(values['lines'], key=lambda line: line['price'])\nprint('found', best)\nreturn best",
+        "values": {"lines": "{{ nodes.order.output.lines }}"},
+        "repeatable": True,
+    },
     "set": {"values": {"total": "{{ nodes.order.output.price * params.count }}", "currency": "EUR"}},
     "switch": {
         "expression": "nodes.customer.output.tier",
@@ -91,6 +98,9 @@ def section(node_type: NodeType) -> Iterator[str]:
     yield ""
     yield f"**{node_type.title}.** {node_type.description}"
     yield ""
+    if node_type.name in OFF_UNLESS_ENABLED:
+        yield f"It is off unless the executor is started with `{ENABLE_SETTING}={node_type.name}`."
+        yield ""
     properties = node_type.config_schema["properties"]
     if isinstance(properties, dict) and properties:
         yield from settings_table(node_type.config_schema, properties)
@@ -166,7 +176,7 @@ def main() -> int:
     """Rewrite the document, or with --check say whether it is current; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; fail when the document is not current")
-    current = document(Registry.with_builtins())
+    current = document(Registry.with_builtins(enabled=OFF_UNLESS_ENABLED))
     if not parser.parse_args().check:
         DOCUMENT.write_text(current)
         return 0

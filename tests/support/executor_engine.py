@@ -35,7 +35,9 @@ def registry(settings: Settings | None = None) -> Registry:
     """The built-in node types, those for tests, and those of the modules that the settings name."""
     settings = settings or Settings()
     fence = HttpFence(frozenset(settings.http_allowed_hosts), settings.http_allow_private)
-    made = Registry.with_builtins(fence, ChatService(settings.llm_base_url, frozenset(settings.llm_key_hosts)))
+    chat = ChatService(settings.llm_base_url, frozenset(settings.llm_key_hosts))
+    environment = passed_on(os.environ, settings.process_environment)
+    made = Registry.with_builtins(fence, chat, enabled=settings.enable_nodes, environment=environment)
     made.load_module(TEST_NODES)
     made.load_module(PROCESS_NODES)
     for module in settings.nodes:

@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from weftline_executor.nodes import Branch, Context, NodeFailed, node
+from weftline_executor.nodes import Branch, Context, NodeFailed, Wait, node
 
 POLL_SECONDS = 0.01
 ENDLESS = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -44,6 +44,12 @@ async def nap(ctx: Context, seconds: float = 0.0, notes: str = "") -> int:
 def branch(ctx: Context, handle: str, empty: bool = False) -> Branch:
     """Goes the way it is told, also one that it does not have."""
     return Branch(handle) if empty else Branch(handle, {"went": handle})
+
+
+@node("process.ask", isolation="process")
+def ask(ctx: Context, answer: object) -> Wait:
+    """Asks for approval, and takes an answer for given at once."""
+    return Wait("approval", "may it go on?", deadline=0.1, default=answer)
 
 
 @node("process.fail", isolation="process")

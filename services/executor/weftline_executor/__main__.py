@@ -119,7 +119,12 @@ def _config(settings: Settings) -> EngineConfig:
 def _load_registry(settings: Settings) -> Registry:
     fence = HttpFence(frozenset(settings.http_allowed_hosts), settings.http_allow_private)
     chat = ChatService(settings.llm_base_url, frozenset(settings.llm_key_hosts))
-    registry = Registry.with_builtins(fence, chat)
+    registry = Registry.with_builtins(
+        fence,
+        chat,
+        enabled=settings.enable_nodes,
+        environment=passed_on(os.environ, settings.process_environment),
+    )
     registry.load_entry_points()
     # Like `python -m`, so that a module beside the workflow is found.
     sys.path.insert(0, "")

@@ -39,6 +39,8 @@ def guarded(command: Sequence[str], lifeline: int, kept: Sequence[int] = ()) -> 
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the command, and ends as it ended."""
+    # A signal that comes before there is somebody to pass it on to waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     lifeline = int(arguments[0])
     kept = [int(descriptor) for descriptor in arguments[1].split(",") if descriptor]
     wakeup = _listen_for_signals()
@@ -49,6 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     _set_group(program)
     for number in _PASSED_ON:
         signal.signal(number, lambda number, _: _signal_group(program, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     _let_go_of(kept)
     _end_like(_wait(program, lifeline, wakeup[0]))
 
@@ -75,6 +78,7 @@ def _become(command: Sequence[str], closed: Sequence[int]) -> None:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, *_PASSED_ON, *_REVIVED):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
         for descriptor in closed:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

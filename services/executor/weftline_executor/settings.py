@@ -29,6 +29,11 @@ class Settings(BaseSettings):
     nodes: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Python modules with node types to load, separated by commas."
     )
+    enable_nodes: Annotated[tuple[Literal["python", "command"], ...], NoDecode] = Field(
+        (),
+        description="Built-in node types that run code or programs as the executor's user, and so are off otherwise: "
+        "`python`, `command`, separated by commas.",
+    )
     concurrency: int = Field(256, ge=1, le=10_000, description="Nodes that may run at once, over all runs.")
     max_runs: int = Field(10_000, ge=1, description="Runs that may be active at once.")
     max_nodes: int = Field(100_000, ge=1, description="Nodes that one workflow may have.")
@@ -82,7 +87,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
 
-    @field_validator("nodes", "http_allowed_hosts", "llm_key_hosts", "process_environment", mode="before")
+    @field_validator(
+        "nodes", "http_allowed_hosts", "llm_key_hosts", "process_environment", "enable_nodes", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -67,6 +67,8 @@ def test_a_taken_address_ends_the_start_with_a_sentence_that_names_it(tmp_path: 
     [
         ("listen", "127.0.0.1:70000"),
         ("concurrency", "many"),
+        ("enable_nodes", "python,pyhton"),
+        ("process_workers", "257"),
         ("http_allow_private", "perhaps"),
     ],
 )

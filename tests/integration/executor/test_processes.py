@@ -99,6 +99,12 @@ async def test_a_branch_node_goes_its_way(client: Client, data: dict[str, object
     assert ends(await client.run(definition(nodes, "a:left>l", "a:right>r"))) == expected
 
 
+async def test_a_node_can_wait_for_people(client: Client) -> None:
+    events = await client.run(chain(node("a", "process.ask", answer={"approved": True}), node("b", "output")))
+    check_run(events)
+    assert json.loads(events[-1].complete.outputs_json) == {"b": {"approved": True}}
+
+
 @pytest.mark.parametrize(
     ("kind", "code", "error"),
     [

@@ -145,7 +145,7 @@ class Attempts:
             self._runtime.slots.release()
         seq, now = self._journal.next_seq(), self._runtime.now()
         self._journal.append(NodeRunning(seq, now, attempt.node_id, attempt.number))
-        if self._prepared[node].type.idempotency == "unsafe":
+        if self._prepared[node].idempotency == "unsafe":
             # Whether it ran must be known after a crash, so its code runs only once its start is on disk.
             attempt.held = True
         else:
@@ -210,7 +210,7 @@ class Attempts:
         interrupted = []
         for attempt in list(self._running.values()) if only is None else only:
             node = attempt.index
-            if self._running.get(node) is not attempt or self._prepared[node].type.idempotency == "unsafe":
+            if self._running.get(node) is not attempt or self._prepared[node].idempotency == "unsafe":
                 continue
             if attempt.slotless and only is None:
                 continue

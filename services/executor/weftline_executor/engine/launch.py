@@ -9,7 +9,7 @@ from typing import Protocol
 from weftline_executor.engine.attempt import Attempt, Reporter
 from weftline_executor.engine.outcome import Result
 from weftline_executor.graph import NodeDef
-from weftline_executor.nodes import Body, NodeType, PreparedCall, Scope
+from weftline_executor.nodes import Body, Idempotency, NodeType, PreparedCall, Scope
 
 
 class Catalog(Protocol):
@@ -21,14 +21,18 @@ class Catalog(Protocol):
     def nearest(self, name: str) -> str | None:
         """The known name that is most like this one."""
 
+    def why_off(self, name: str) -> str | None:
+        """Why a type that there is can't be used, as a sentence."""
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedNode:
-    """A node made ready to be launched: its type, its call, and the output handles it has."""
+    """A node made ready to be launched: its type, its call, the output handles it has, and whether it may run twice."""
 
     type: NodeType
     call: PreparedCall
     handles: tuple[str, ...]
+    idempotency: Idempotency
 
     @classmethod
     def all(cls, nodes: Sequence[NodeDef], catalog: Catalog) -> list[PreparedNode]:
@@ -40,7 +44,12 @@ class PreparedNode:
             node_type = catalog.get(node.type)
             if node_type is None:
                 raise LookupError(f"the graph was compiled with a node type {node.type!r} that is gone")
-            made[node.kind] = cls(node_type, node_type.prepare(node.data), node_type.handles(node.data))
+            made[node.kind] = cls(
+                node_type,
+                node_type.prepare(node.data),
+                node_type.handles(node.data),
+                node_type.idempotency_for(node.data),
+            )
         return [made[node.kind] for node in nodes]
 
 

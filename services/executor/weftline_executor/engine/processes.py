@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -15,9 +15,9 @@ from weftline_executor.engine.outcome import (
     MAX_DETAILS,
     MAX_ERROR,
     Failure,
-    Success,
+    Result,
     failure_of,
-    success_of,
+    result_of,
     told,
     without_secrets,
 )
@@ -25,10 +25,13 @@ from weftline_executor.engine.worker import Ended, Worker, WorkerLost
 from weftline_executor.engine.workers import WorkerConfig, WorkerPool
 from weftline_executor.metrics import Metrics
 from weftline_executor.nodes import Branch, Context, ContextSink, SecretSession
-from weftline_executor.nodes.worker.messages import NULL, OUT_OF_MEMORY, Begin, Failed
+from weftline_executor.nodes.worker.messages import NULL, OUT_OF_MEMORY, Begin, Failed, Succeeded
 
 CANCEL_SECONDS = 1.0
 """What an attempt has to end by itself when it is cancelled."""
+
+LARGE = 256 * 1024
+"""An output over so many bytes is looked through in a thread."""
 
 TRIES = 3
 """How many workers an attempt is given to, as long as they die before its code is called."""
@@ -48,13 +51,12 @@ class Processes:
         self._max_output = max_output
         self._metrics = metrics
         self._pool = WorkerPool(config, max_output, metrics)
-        self._tasks: set[asyncio.Task[Success | Failure]] = set()
+        self._tasks: set[asyncio.Task[Result]] = set()
         self._closed = False
 
     def launch(self, launch: Launch, context: Context, sink: ContextSink, secrets: SecretSession) -> None:
-        """Begins an attempt. Raises `ConfigInvalid` or `ExpressionFailed`, as the rendering of its settings does."""
-        begin = _begin(launch, context, self._config)
-        run = _Run(self._pool, launch, begin, sink, secrets)
+        """Begins an attempt; what its settings are rendered to is its failure, too."""
+        run = _Run(self._pool, launch, lambda: _begin(launch, context, self._config), sink, secrets)
         task = self._loop.create_task(self._run(run), name=f"process node:{launch.attempt.node_id}")
         run.task = task
         launch.attempt.cancel = run.cancel
@@ -69,7 +71,7 @@ class Processes:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, run: _Run) -> Success | Failure:
+    async def _run(self, run: _Run) -> Result:
         try:
             ended = await run.attempt()
         except WorkerLost as lost:
@@ -80,35 +82,41 @@ class Processes:
             return Failure(f"no worker process could be started: {error or 'it took too long'}", "worker_lost")
         finally:
             run.close()
-        if isinstance(ended, Failed):
-            return _failed(ended, run.launch, run.secrets)
-        output = None if bytes(ended.output) == bytes(NULL) else ended.output
-        value = output if ended.handle is None else Branch(ended.handle, output)
-        return success_of(value, run.launch.node.handles, self._max_output)
+        if isinstance(ended, Succeeded) and len(ended.output) > LARGE:
+            return await asyncio.to_thread(self._result, ended, run)
+        return self._result(ended, run)
 
-    def _done(self, launch: Launch, task: asyncio.Task[Success | Failure]) -> None:
+    def _result(self, ended: Ended, run: _Run) -> Result:
+        if isinstance(ended, Failed):
+            return without_secrets(_failed(ended, run.launch, run.secrets), run.secrets)
+        output = None if bytes(ended.output) == bytes(NULL) else ended.output
+        value = ended.wait or ended.skip or (output if ended.handle is None else Branch(ended.handle, output))
+        return without_secrets(result_of(value, run.launch.node.handles, self._max_output), run.secrets)
+
+    def _done(self, launch: Launch, task: asyncio.Task[Result]) -> None:
         self._tasks.discard(task)
         if self._closed:
             return
         if task.cancelled():
-            result: Success | Failure = Failure("cancelled before a worker process was free", "cancelled")
+            result: Result = Failure("cancelled before a worker process was free", "cancelled")
         elif (error := task.exception()) is not None:
             result = failure_of(error, launch.where, launch.attempt.secrets)
         else:
             result = task.result()
-        launch.owner.finish(launch.attempt, without_secrets(result, launch.attempt.secrets))
+        launch.owner.finish(launch.attempt, result)
 
 
 class _Run:
     """One attempt on its way through the pool."""
 
     def __init__(
-        self, pool: WorkerPool, launch: Launch, begin: Begin, sink: ContextSink, secrets: SecretSession
+        self, pool: WorkerPool, launch: Launch, make: Callable[[], Begin], sink: ContextSink, secrets: SecretSession
     ) -> None:
         self.launch = launch
-        self.begin = begin
+        self.begin: Begin | None = None
+        self._make = make
         self.secrets = secrets
-        self.task: asyncio.Task[Success | Failure] | None = None
+        self.task: asyncio.Task[Result] | None = None
         self._pool = pool
         self._sink = sink
         self._worker: Worker | None = None
@@ -116,12 +124,14 @@ class _Run:
 
     async def attempt(self) -> Ended:
         """Runs the attempt; gives it to another worker when one dies before the node's code is called."""
+        # What has much to read is rendered apart from the loop, which serves other runs.
+        begin = self.begin = await asyncio.to_thread(self._make) if self.launch.heavy else self._make()
         for left in reversed(range(TRIES)):
             worker = await self._pool.acquire()
             reusable = False
             try:
                 self._worker = worker
-                ended = await worker.run(self.begin, self._sink, self.secrets)
+                ended = await worker.run(begin, self._sink, self.secrets)
                 reusable = ended.reusable
                 return ended
             except WorkerLost as lost:
@@ -199,10 +209,10 @@ def _failed(failed: Failed, launch: Launch, secrets: SecretSession) -> Failure:
     )
 
 
-def _lost(lost: WorkerLost, begin: Begin) -> Failure:
-    if lost.status == -signal.SIGXCPU:
+def _lost(lost: WorkerLost, begin: Begin | None) -> Failure:
+    if begin is not None and lost.status == -signal.SIGXCPU:
         return Failure(f"the node computed for longer than {begin.cpu} s", "cpu_limit")
-    if lost.status == OUT_OF_MEMORY:
+    if begin is not None and lost.status == OUT_OF_MEMORY:
         return Failure(f"the node ran out of memory, of which it may take {begin.memory >> 20} MB", "out_of_memory")
     hint = "; perhaps the machine ran out of memory" if lost.status == -signal.SIGKILL and not lost.killed else ""
     return Failure(f"{lost}{hint}", "worker_lost")

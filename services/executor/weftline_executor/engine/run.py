@@ -84,7 +84,7 @@ class Run(Execution):
             # Somebody resumed the run just when they failed.
             self._try_held()
         self._skip(take_up(self, standing))
-        unknown = any(self.attempts.prepared(node).type.idempotency == "unsafe" for node in standing.interrupted)
+        unknown = any(self.attempts.prepared(node).idempotency == "unsafe" for node in standing.interrupted)
         if unknown and self.state in (RunState.RUNNING, RunState.PAUSING) and not self.halted:
             self._change(RunPaused, RunState.PAUSED, by=ENGINE, reason=UNKNOWN_OUTCOME)
         self._time_deadline()

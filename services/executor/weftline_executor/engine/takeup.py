@@ -79,4 +79,4 @@ def outcome_unknown(run: Run, node: int) -> bool:
     """Whether nobody knows if a node that must not run twice had finished when the process died."""
     state = run.projection.nodes.get(run.graph.nodes[node].id)
     recovered = state is not None and state.reason == PendingReason.RECOVERED
-    return recovered and run.attempts.prepared(node).type.idempotency == "unsafe"
+    return recovered and run.attempts.prepared(node).idempotency == "unsafe"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -41,6 +42,11 @@ from weftline_executor.nodes.worker.messages import (
 
 START_SECONDS = 60.0
 END_SECONDS = 5.0
+TAKEN_AT_ONCE = 20
+LARGE = 256 * 1024
+"""A message over so many bytes is decoded in a thread."""
+
+_decode = from_worker.decode
 _OVERHEAD = 2 << 20  # what the largest message holds beside an output
 _log = logging.getLogger(__name__)
 
@@ -197,11 +203,15 @@ class Worker:
         self._on_ended(self)
 
     async def _hear(self, reader: asyncio.StreamReader) -> None:
-        while True:
+        for count in itertools.count(1):
             (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
             if length > self._max_output + _OVERHEAD:
                 raise ValueError(f"a message of {length} bytes")
-            await self._take(from_worker.decode(await reader.readexactly(length)))
+            body = await reader.readexactly(length)
+            await self._take(await asyncio.to_thread(from_worker.decode, body) if length > LARGE else _decode(body))
+            if count % TAKEN_AT_ONCE == 0:
+                # What is there already is read without a break, and others wait for the loop.
+                await asyncio.sleep(0)
 
     async def _take(self, message: FromWorker) -> None:
         call = self._call

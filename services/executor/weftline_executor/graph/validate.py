@@ -82,6 +82,9 @@ class NodeTypes(Protocol):
     def nearest(self, name: str) -> str | None:
         """The known name that is most like this one."""
 
+    def why_off(self, name: str) -> str | None:
+        """Why a type that there is can't be used, as a sentence; None where there is none, or it can."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -373,7 +376,9 @@ class _Compilation:
         if not node.type:
             return None
         node_type = self._types.get(node.type)
-        if node_type is None:
+        if node_type is None and (why := self._types.why_off(node.type)) is not None:
+            self._fault(f"nodes[{node.at}].type", "node_type_disabled", why, node.id)
+        elif node_type is None:
             # A suggestion takes a search, and no more faults than that are shown.
             nearest = self._types.nearest(node.type) if len(self._faults) < MAX_FAULTS else None
             hint = f"; did you mean {nearest!r}?" if nearest else ""

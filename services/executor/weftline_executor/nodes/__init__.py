@@ -3,7 +3,7 @@
 from weftline_executor.nodes.builtin.chat import ChatService
 from weftline_executor.nodes.builtin.fence import HttpFence
 from weftline_executor.nodes.context import Body, BodyEnd, Context, ContextSink
-from weftline_executor.nodes.declare import Expression, PerItem
+from weftline_executor.nodes.declare import Expression, PerItem, Verbatim
 from weftline_executor.nodes.decorator import NodeFunction, node
 from weftline_executor.nodes.environment import passed_on
 from weftline_executor.nodes.errors import (
@@ -19,7 +19,7 @@ from weftline_executor.nodes.errors import (
 )
 from weftline_executor.nodes.faults import ConfigFault, Reference
 from weftline_executor.nodes.items import ItemExpression
-from weftline_executor.nodes.node_type import NodeType
+from weftline_executor.nodes.node_type import Idempotency, NodeType
 from weftline_executor.nodes.prepared import PreparedCall
 from weftline_executor.nodes.registry import Registry
 from weftline_executor.nodes.results import Branch, Skip, Wait
@@ -41,6 +41,7 @@ __all__ = [
     "Expression",
     "ExpressionFailed",
     "HttpFence",
+    "Idempotency",
     "ItemExpression",
     "NodeFailed",
     "NodeFunction",
@@ -57,6 +58,7 @@ __all__ = [
     "SecretUnreadable",
     "Secrets",
     "Skip",
+    "Verbatim",
     "Wait",
     "node",
     "passed_on",

@@ -45,17 +45,20 @@ class CompiledConfig:
 
 
 def compile_config(
-    config: Mapping[str, object], bare: frozenset[str], per_item: frozenset[str] = frozenset()
+    config: Mapping[str, object],
+    bare: frozenset[str],
+    per_item: frozenset[str] = frozenset(),
+    verbatim: frozenset[str] = frozenset(),
 ) -> CompiledConfig:
     """Compile every string that holds an expression.
 
     A string under a key in `bare` or `per_item` is one, with braces or without; one in `per_item` is not replaced by a
-    value but by an `ItemExpression`.
+    value but by an `ItemExpression`. What is under a key in `verbatim` never is one.
     """
     compiled = CompiledConfig({})
     for key, value in config.items():
         compiler = compile_item if key in per_item else compile_one if key in bare else None
-        compiled.tree[key] = _compile(value, (key,), compiled, compiler)
+        compiled.tree[key] = value if key in verbatim else _compile(value, (key,), compiled, compiler)
     return compiled
 
 

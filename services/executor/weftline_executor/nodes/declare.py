@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from weftline_executor.nodes.config import FOREIGN_KEYS
+from weftline_executor.nodes.config import FOREIGN_KEYS, CompiledConfig, compile_config
 from weftline_executor.nodes.errors import BadDeclaration
 
 # Parameters of these names are given what they say instead of being configuration.
@@ -39,6 +39,13 @@ class PerItem:
     """
 
 
+class Verbatim:
+    """Marks a parameter whose text is never an expression, whatever braces it holds: `Annotated[str, Verbatim()]`."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "format": "verbatim"}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Declaration:
     """What a function's parameters say: its model, the fields by parameter, and what else it wants to be given."""
@@ -47,8 +54,13 @@ class Declaration:
     fields: tuple[tuple[str, str], ...]
     bare: frozenset[str]
     per_item: frozenset[str]
+    verbatim: frozenset[str]
     wants_inputs: bool
     wants_params: bool
+
+    def compile(self, config: Mapping[str, object]) -> CompiledConfig:
+        """Compile the expressions in a configuration."""
+        return compile_config(config, self.bare, self.per_item, self.verbatim)
 
 
 def check_name(name: str) -> None:
@@ -82,6 +94,7 @@ def declare(name: str, function: Callable[..., object]) -> Declaration:
         fields=tuple((parameter.name, _PREFIX + parameter.name) for parameter in settings),
         bare=_marked(model, Expression),
         per_item=_marked(model, PerItem),
+        verbatim=_marked(model, Verbatim),
         wants_inputs="inputs" in offered,
         wants_params="params" in offered,
     )

@@ -6,7 +6,15 @@ from typing import ParamSpec, Protocol, TypeVar, cast, get_args
 
 from weftline_executor.nodes.declare import check_name, declare, schema_of
 from weftline_executor.nodes.errors import BadDeclaration
-from weftline_executor.nodes.node_type import Expects, HandleNames, Idempotency, Isolation, NodeType, ProcessLimits
+from weftline_executor.nodes.node_type import (
+    Expects,
+    HandleNames,
+    Idempotency,
+    IdempotencyOf,
+    Isolation,
+    NodeType,
+    ProcessLimits,
+)
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -33,6 +41,7 @@ def node(
     handle_names: HandleNames | None = None,
     expects: Expects | None = None,
     errors: Mapping[str, str] | None = None,
+    idempotency_of: IdempotencyOf | None = None,
 ) -> Callable[[Callable[P, R_co]], NodeFunction[P, R_co]]:
     """Make a function a node type called `name`.
 
@@ -40,15 +49,15 @@ def node(
     `inputs` is given what arrived, by handle, and `params` the parameters of the run. The docstring is the
     description. An `async def` runs in the event loop, a plain `def` in a thread, or with `isolation="inline"`
     directly in the event loop, which is for functions that are done in microseconds. With `isolation="process"` either
-    runs in a worker process, where it can be killed, and crashes alone; the type must then stand at the top level of
-    a module, and `memory_mb` and `cpu_seconds` bound what an attempt may take (by default what the executor's settings
-    say; 0 for no bound).
+    runs in a worker process, if the type stands at the top level of a module; `memory_mb` and `cpu_seconds` bound what
+    an attempt may take, 0 for no bound.
 
     `idempotency` says what happens to a node that ran when the process died: `safe` runs it again, `keyed` runs it
     again with the same `ctx.idempotency_key`, `unsafe` pauses the run until a person decides. `outputs` are the
     handles that edges may leave from; `handle_names` gives those that the configuration names, by path. `expects` gives
     how long a node of a configuration takes, in milliseconds, or None; else what was measured before is expected.
-    `errors` says, by the code of each of its errors, when the type fails with it.
+    `errors` says, by the code of each of its errors, when the type fails with it; `idempotency_of` gives the
+    idempotency where the configuration decides on it.
 
     Raises `BadDeclaration` when the function cannot be a node type.
     """
@@ -58,8 +67,6 @@ def node(
         shown_title = title or name.replace(".", " ").replace("_", " ").capitalize()
         description = inspect.getdoc(function) or ""
         declaration = declare(name, function)
-        if isolation == "process" and declaration.per_item:
-            raise BadDeclaration(name, "an expression for each item cannot be taken to a process")
         decorated = cast("NodeFunction[P, R_co]", function)
         decorated.node_type = NodeType(
             name=name,
@@ -69,13 +76,14 @@ def node(
             outputs=_outputs(name, outputs, handle_names is not None),
             dynamic_handles=handle_names is not None,
             idempotency=_idempotency(name, idempotency),
-            isolation=_isolation(name, function, isolation),
+            isolation=_isolation(name, function, isolation, per_item=bool(declaration.per_item)),
             function=function,
             declaration=declaration,
             limits=_limits(name, isolation, memory_mb, cpu_seconds),
             handle_names=handle_names,
             expects=expects,
             errors=dict(errors or {}),
+            idempotency_of=idempotency_of,
         )
         return decorated
 
@@ -98,7 +106,9 @@ def _idempotency(name: str, idempotency: Idempotency) -> Idempotency:
     return idempotency
 
 
-def _isolation(name: str, function: Callable[..., object], isolation: Isolation | None) -> Isolation:
+def _isolation(name: str, function: Callable[..., object], isolation: Isolation | None, *, per_item: bool) -> Isolation:
+    if isolation == "process" and per_item:
+        raise BadDeclaration(name, "an expression for each item cannot be taken to a process")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise BadDeclaration(name, "its function must return, not yield")
     is_async = inspect.iscoroutinefunction(function)

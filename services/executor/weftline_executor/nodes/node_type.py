@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from weftline_executor.nodes.config import compile_config, find_faults, own_part
+from weftline_executor.nodes.config import find_faults, own_part
 from weftline_executor.nodes.declare import Declaration
 from weftline_executor.nodes.errors import clip
 from weftline_executor.nodes.expressions import is_template
@@ -32,6 +32,9 @@ class ProcessLimits:
 
 # Gives how long a node of a configuration takes, in milliseconds, where the configuration says so.
 Expects = Callable[[Mapping[str, object]], float | None]
+
+# Gives what happens to a node of a configuration that ran when the process died.
+IdempotencyOf = Callable[[Mapping[str, object]], Idempotency]
 
 # Gives the output handles that a configuration names, by the path of the setting that names it.
 HandleNames = Callable[[Mapping[str, object]], Mapping[str, str]]
@@ -60,6 +63,7 @@ class NodeType:
     handle_names: HandleNames | None = None
     expects: Expects | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
+    idempotency_of: IdempotencyOf | None = None
 
     def expected_ms(self, data: Mapping[str, object]) -> float | None:
         """Give how long the configuration says that a node takes, in milliseconds; None where it says nothing.
@@ -76,6 +80,16 @@ class NodeType:
             return None
         return milliseconds if milliseconds is not None and 0.0 <= milliseconds < math.inf else None
 
+    def idempotency_for(self, data: Mapping[str, object]) -> Idempotency:
+        """Give the idempotency of a node with this `data`, which is that of the type unless the data says more."""
+        if self.idempotency_of is None:
+            return self.idempotency
+        try:
+            return self.idempotency_of(data)
+        except Exception:
+            # An author's code, which may stumble over data that is not valid.
+            return self.idempotency
+
     def handles(self, data: Mapping[str, object]) -> tuple[str, ...]:
         """Give the output handles of a node with this `data`; what `check` would refuse is passed over."""
         try:
@@ -87,7 +101,7 @@ class NodeType:
     def check(self, data: Mapping[str, object]) -> list[ConfigFault]:
         """Say all that is wrong with a node's `data`; values that come from expressions are checked when it runs."""
         config = own_part(data)
-        compiled = compile_config(config, self.declaration.bare, self.declaration.per_item)
+        compiled = self.declaration.compile(config)
         faults = find_faults(self.name, self.declaration.model, config, compiled)
         try:
             named = self._named_handles(data)
@@ -102,7 +116,7 @@ class NodeType:
 
     def references(self, data: Mapping[str, object]) -> list[Reference]:
         """List the nodes that the expressions in a node's `data` read; what cannot be compiled is passed over."""
-        compiled = compile_config(own_part(data), self.declaration.bare, self.declaration.per_item)
+        compiled = self.declaration.compile(own_part(data))
         return [
             Reference(path_text(path), node_id)
             for path, template in compiled.templates.items()

@@ -6,7 +6,7 @@ from copy import deepcopy
 import msgspec
 from pydantic import ValidationError
 
-from weftline_executor.nodes.config import compile_config, explain, validate
+from weftline_executor.nodes.config import explain, validate
 from weftline_executor.nodes.context import Context
 from weftline_executor.nodes.declare import Declaration
 from weftline_executor.nodes.errors import ConfigInvalid, NodeTypeError
@@ -37,7 +37,7 @@ class PreparedCall:
         self._function = function
         self._declaration = declaration
         self._config = config
-        self._compiled = compile_config(config, declaration.bare, declaration.per_item)
+        self._compiled = declaration.compile(config)
         self._node_ids = tuple({name: None for made in self._compiled.templates.values() for name in made.node_ids})
         self._failure: NodeTypeError | None = next(iter(self._compiled.failures.values()), None)
         self._static: dict[str, object] | None = None

@@ -3,17 +3,23 @@
 import difflib
 import importlib
 import importlib.metadata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import ModuleType
 
 from weftline_executor.nodes.builtin.chat import ChatService, llm_chat_at
+from weftline_executor.nodes.builtin.command import command_with
 from weftline_executor.nodes.builtin.fence import HttpFence
 from weftline_executor.nodes.builtin.http import http_request_within
+from weftline_executor.nodes.builtin.python_code import run_python
 from weftline_executor.nodes.errors import DuplicateNodeType, PluginFailed
 from weftline_executor.nodes.node_type import NodeType
 
 ENTRY_POINT_GROUP = "weftline.nodes"
 BUILTINS = "weftline_executor.nodes.builtin"
+OFF_UNLESS_ENABLED = frozenset({"python", "command"})
+"""Built-in types that let whoever starts a workflow run anything as the executor's user."""
+
+ENABLE_SETTING = "WEFTLINE_EXECUTOR_ENABLE_NODES"
 
 
 class Registry:
@@ -24,17 +30,28 @@ class Registry:
         self._origins: dict[str, str] = {}
 
     @classmethod
-    def with_builtins(cls, fence: HttpFence | None = None, chat: ChatService | None = None) -> "Registry":
+    def with_builtins(
+        cls,
+        fence: HttpFence | None = None,
+        chat: ChatService | None = None,
+        *,
+        enabled: Collection[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> "Registry":
         """Give a registry that holds the built-in types.
 
         `fence` says which hosts `http.request` and `llm.chat` may reach; without one they reach public addresses only.
-        `chat` is the service that `llm.chat` asks by default.
+        `chat` is the service that `llm.chat` asks by default. `enabled` are those of the types in `OFF_UNLESS_ENABLED`
+        that can be used; a program that `command` runs sees the variables in `environment`, by default none.
         """
         registry = cls()
         fence = fence or HttpFence()
         registry.load_module(BUILTINS)
         registry.add(http_request_within(fence).node_type, BUILTINS)
         registry.add(llm_chat_at(chat or ChatService(), fence).node_type, BUILTINS)
+        for function in (run_python, command_with(environment or {})):
+            if function.node_type.name in enabled:
+                registry.add(function.node_type, BUILTINS)
         return registry
 
     def add(self, node_type: NodeType, origin: str) -> None:
@@ -88,6 +105,12 @@ class Registry:
         # Half of a dotted name is too short to count as similar.
         parts = [known for known in self.names() if name in known.split(".")]
         return next(iter(near + parts), None)
+
+    def why_off(self, name: str) -> str | None:
+        """Say why a built-in type cannot be used, or give None if it can, or if there is none of this name."""
+        if name in self._types or name not in OFF_UNLESS_ENABLED:
+            return None
+        return f"the node type {name!r} is off; {ENABLE_SETTING}={name} turns it on where the executor is started"
 
     def __iter__(self) -> Iterator[NodeType]:
         return iter([self._types[name] for name in self.names()])

@@ -10,6 +10,9 @@ MASK = "***"
 MIN_LENGTH = 4
 """Values of fewer characters, without the space around them, are left alone: ordinary words and numbers hold them."""
 
+MIN_LINE = 12
+"""Each line of a value that has several is found by itself, too, if it has so many characters."""
+
 _WITHHELD = msgspec.json.encode(MASK)
 
 
@@ -91,7 +94,9 @@ def _forms_of(value: str) -> tuple[str, ...]:
     if len(value.strip()) < MIN_LENGTH:
         return ()
     forms: dict[str, None] = {}
-    for plain in (value, value.strip()):
+    # Whoever shows a text line by line shows a key that has several lines so.
+    lines = [line.strip() for line in value.splitlines()] if "\n" in value.strip() else []
+    for plain in (value, value.strip(), *(line for line in lines if len(line) >= MIN_LINE)):
         quoted = (repr(plain)[1:-1], json.dumps(plain)[1:-1], json.dumps(plain, ensure_ascii=False)[1:-1])
         data = plain.encode(errors="surrogatepass")
         forms |= dict.fromkeys((plain, *quoted, quote(data, safe=""), quote(data), quote_plus(data)))

@@ -60,6 +60,10 @@ class Types:
         self.suggested += 1
         return "task" if name.startswith("tas") else None
 
+    def why_off(self, name: str) -> str | None:
+        """See NodeTypes."""
+        return "the node type 'forbidden' is off" if name == "forbidden" else None
+
 
 def task(node_id: str, node_type: str = "task", **data: Any) -> dict[str, Any]:
     """A node of a canvas."""

@@ -51,6 +51,7 @@ FAULTS: dict[str, tuple[object, str, str, str]] = {
     "data_true": (canvas({"id": "a", "type": "task", "data": True}), f"{NODE}.data", "wrong_type", "not a boolean"),
     "data_deep": (canvas(task("a", x=deep(64))), f"{NODE}.data", "too_deep", "deeper than 64 levels"),
     "type_unknown": (canvas(task("a", "tasc")), f"{NODE}.type", "unknown_node_type", "did you mean 'task'?"),
+    "type_off": (canvas(task("a", "forbidden")), f"{NODE}.type", "node_type_disabled", "'forbidden' is off"),
     "type_strange": (canvas(task("a", "zzz")), f"{NODE}.type", "unknown_node_type", "there is no node type 'zzz'"),
     "setting": (canvas(task("a", faults=["url"])), f"{NODE}.data.url", "invalid_value", "url is wrong"),
     "duplicate": (canvas(task("a"), task("a")), "nodes[1].id", "duplicate_id", "nodes[0] has the id 'a' too"),

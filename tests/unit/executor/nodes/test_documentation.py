@@ -13,6 +13,7 @@ from tests.support.chat_server import Answer, ChatServer, whole
 from weftline_executor.graph.bodies import BODY_KEY
 from weftline_executor.nodes import BodyEnd, Branch, ChatService, HttpFence, NodeFailed, Registry, Scope
 from weftline_executor.nodes.expressions import compile_text, is_template
+from weftline_executor.nodes.registry import OFF_UNLESS_ENABLED
 from weftline_executor.nodes.results import Wait
 from weftline_executor.nodes.testing import RecordingSink, make_context
 
@@ -35,6 +36,7 @@ SCOPE = Scope(
 OUTPUTS: dict[str, object] = {
     "aggregate": [{"key": "book", "lines": 2, "total": 42}, {"key": "pen", "lines": 1, "total": 3}],
     "approval": Wait("approval", message="Ship A1?", deadline=86400, default={"approved": False}),
+    "command": "4\n",
     "condition": Branch("false", False),
     "delay": None,
     "fail": "node_failed",
@@ -47,6 +49,7 @@ OUTPUTS: dict[str, object] = {
     "merge": 3,
     "noop": None,
     "output": {"total": 45},
+    "python": LINES[2],
     "set": {"total": 40, "currency": "EUR"},
     "switch": Branch("express", "gold"),
     "workflow": {"sku": "A7"},
@@ -68,11 +71,11 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_document_is_that_of_the_node_types() -> None:
-    assert document(Registry.with_builtins()) == TEXT, "run scripts/generate_node_docs.py"
+    assert document(Registry.with_builtins(enabled=OFF_UNLESS_ENABLED)) == TEXT, "run scripts/generate_node_docs.py"
 
 
 def test_every_builtin_type_has_an_example_without_faults() -> None:
-    registry = Registry.with_builtins()
+    registry = Registry.with_builtins(enabled=OFF_UNLESS_ENABLED)
     assert sorted(EXAMPLES) == registry.names()
     for block in blocks("json"):
         shown = json.loads(block)
@@ -88,7 +91,9 @@ async def test_every_example_runs(name: str) -> None:
     server = ChatServer()
     server.answers = [Answer.json(whole("It is late."))]
     async with server.running():
-        registry = Registry.with_builtins(HttpFence(allow_private=True), ChatService(server.base_url))
+        registry = Registry.with_builtins(
+            HttpFence(allow_private=True), ChatService(server.base_url), enabled=OFF_UNLESS_ENABLED
+        )
         node_type = registry.get(name)
         assert node_type is not None
         address = server.base_url.removesuffix("/v1")
@@ -101,7 +106,7 @@ async def test_every_example_runs(name: str) -> None:
             output: Any = await given if inspect.isawaitable(given) else given
         except NodeFailed as error:
             output = error.code
-    told = {"llm.chat": "text", "http.request": "status"}.get(name)
+    told = {"command": "stdout", "llm.chat": "text", "http.request": "status"}.get(name)
     assert (output[told] if told else output) == OUTPUTS[name]
 
 

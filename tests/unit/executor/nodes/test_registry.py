@@ -43,6 +43,15 @@ def test_the_builtin_types_are_there() -> None:
     ]
 
 
+def test_types_that_run_anything_are_there_only_where_they_are_enabled() -> None:
+    registry = Registry.with_builtins(enabled={"python"})
+    assert set(registry.names()) - set(Registry.with_builtins().names()) == {"python"}
+    assert registry.why_off("python") is None
+    assert registry.why_off("delay") is None
+    assert registry.why_off("no.such") is None
+    assert "WEFTLINE_EXECUTOR_ENABLE_NODES=command" in (registry.why_off("command") or "")
+
+
 def test_a_type_is_found_by_its_name() -> None:
     registry = Registry.with_builtins()
     delay = registry.get("delay")

@@ -56,6 +56,12 @@ def test_a_secret_is_found_however_it_is_quoted(value: str) -> None:
         assert MASK in json.dumps(scrubbed)
 
 
+def test_a_secret_of_several_lines_is_found_when_it_is_shown_line_by_line() -> None:
+    key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\nshort\n-----END KEY-----\n"
+    session = having_read(key)
+    assert [session.scrub(line) for line in key.splitlines()] == [MASK, MASK, "short", MASK]
+
+
 def test_a_secret_within_another_leaves_nothing_of_it() -> None:
     assert having_read("abcd", "abcdefgh").scrub("abcdefgh abcd") == "*** ***"
 

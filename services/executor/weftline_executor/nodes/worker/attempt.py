@@ -17,7 +17,7 @@ from weftline_executor.graph.definition import MAX_DEPTH, too_deep
 from weftline_executor.nodes.context import Context
 from weftline_executor.nodes.errors import ConfigInvalid, ExpressionFailed, NodeFailed, SecretMissing, SecretUnreadable
 from weftline_executor.nodes.node_type import NodeType
-from weftline_executor.nodes.results import Branch
+from weftline_executor.nodes.results import Branch, Skip, Wait
 from weftline_executor.nodes.worker.channel import Channel, RemoteSecrets
 from weftline_executor.nodes.worker.limits import address_space, bound_cpu, bound_memory, has_children
 from weftline_executor.nodes.worker.messages import Begin, Begun, Failed, Succeeded
@@ -149,7 +149,12 @@ def _success(value: object, max_output: int) -> Succeeded | Failed:
     handle = None
     if isinstance(value, Branch):
         handle, value = clean(str(value.handle)), value.output
+    if isinstance(value, Skip):
+        return Succeeded(skip=value)
     try:
+        if isinstance(value, Wait):
+            # Where it holds what is not JSON, that shows here.
+            return Succeeded(wait=msgspec.json.decode(msgspec.json.encode(value), type=Wait))
         body = msgspec.json.encode(value)
         # Only what has that many brackets can nest too deep.
         if body.count(b"[") + body.count(b"{") > MAX_DEPTH and too_deep(msgspec.json.decode(body)):

@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from weftline_executor.nodes.context import Level
+from weftline_executor.nodes.results import Skip, Wait
 
 LENGTH = struct.Struct(">I")
 MAX_LENGTH = (1 << 32) - 1
@@ -106,13 +107,15 @@ class AskSecretNames(Message, frozen=True, tag="ask_secret_names"):
 
 
 class Succeeded(Message, frozen=True, tag="succeeded"):
-    """The attempt gave an output (JSON); `handle` is that of its `Branch`, None where it gave none.
+    """The attempt gave an output (JSON), or it waits or skips; `handle` is that of a `Branch`, else None.
 
     `reusable` says whether the worker is as it was before, and fit for another attempt.
     """
 
     output: msgspec.Raw = NULL
     handle: str | None = None
+    wait: Wait | None = None
+    skip: Skip | None = None
     reusable: bool = True
 
 
