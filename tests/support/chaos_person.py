@@ -14,7 +14,7 @@ from weftline.v1 import workflow_service_pb2 as pb
 from weftline.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 
 CALL_SECONDS = 10.0
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 300.0
 POLL_SECONDS = 0.02
 LATER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 

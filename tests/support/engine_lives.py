@@ -113,6 +113,10 @@ class Lives:
     board: Board = field(default_factory=Board)
     workflow_id: str = field(default_factory=lambda: f"w{next(_ids)}")
     ahead: float = 0.0
+    astray: float = 0.0
+    """How many seconds the wall clock is wrong by."""
+
+    retention: Retention = field(default_factory=lambda: Retention(1 << 60, 1 << 30, 1 << 60))
     begins: set[int] = field(default_factory=set)
     """Each number of batches that were in the store when an engine began."""
 
@@ -131,13 +135,13 @@ class Lives:
     async def _make(self) -> Engine:
         registry = Registry.with_builtins()
         registry.load_module(engine_gates.__name__)
-        config = EngineConfig(concurrency=SLOTS, retention=Retention(1 << 60, 1 << 30, 1 << 60))
+        config = EngineConfig(concurrency=SLOTS, retention=self.retention)
         with patch("weftline_executor.engine.supervisor.NodeLoops", SameLoop):
             return Engine(self.store, registry, {}, Metrics(), config, self.now)
 
     def now(self) -> int:
         """Milliseconds since the Unix epoch, as the engine is told."""
-        return BEGINNING + round(self.ahead * 1000)
+        return BEGINNING + round((self.ahead + self.astray) * 1000)
 
     def ask(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Begins something in the engine's loop, which goes on while that rests."""

@@ -25,13 +25,12 @@ class Deadline:
 
     def active(self, active: bool) -> None:
         """The run is active from now on, or is not."""
-        if not self._limit or active == (self._since is not None):
+        if not self._limit:
             return
-        now = self._timers.time()
-        if active:
-            self._since = now
+        if active and self._since is None:
+            self._since = self._timers.time()
             self._timers.start(DEADLINE, RUN, self._limit - self._spent, self._overrun)
-        else:
-            self._spent += now - (self._since or now)
+        elif not active and self._since is not None:
+            self._spent += self._timers.time() - self._since
             self._since = None
             self._timers.cancel(DEADLINE, RUN)

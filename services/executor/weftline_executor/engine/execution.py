@@ -80,7 +80,9 @@ class Execution:
         self._again: set[int] = set()
         self._skipping: set[int] = set()
         self._skipped_nodes = projection.skipped_nodes
-        self._started_at = projection.started_at
+        # How old the run is, in ms, at `_since`: only within a life is there a clock that nobody sets.
+        self._age = max(0, runtime.now() - projection.started_at) if projection.seq else 0
+        self._since = self._timers.time()
         self._fault: NodeFault | None = None
         self._pause = ("drain", projection.reason)
         self._grace = GRACE_SECONDS
@@ -184,7 +186,7 @@ class Execution:
             case NodeRunning():
                 self.attempts.start_committed(self.graph.index[event.node], self.frontier)
             case NodePending(reason=PendingReason.RETRY):
-                self._retry_at(self.graph.index[event.node], event.due)
+                self._retry_at(self.graph.index[event.node], event.due, event.at)
             case NodePending(reason=PendingReason.RESET) if self.graph.index[event.node] in self._again:
                 self.scheduler.push(self.graph.index[event.node])
             case NodeSkipped():
@@ -226,9 +228,9 @@ class Execution:
             self.attempts.uncommitted -= 1
             self._resolve(self.frontier.skipped(node))
 
-    def _retry_at(self, node: int, due: int) -> None:
+    def _retry_at(self, node: int, due: int, since: int) -> None:
         if not self._closed:
-            self.scheduler.push_at(node, due)
+            self.scheduler.push_at(node, due, since)
 
     def _fail(self, fault: NodeFault) -> None:
         """Lets nothing new start; the run ends in error when what runs has ended."""
@@ -332,5 +334,8 @@ class Execution:
         self._closed = True
         stopping = self.state is RunState.STOPPING
         fault = None if stopping else self._fault or first_fault(self.graph, self.projection)
-        ending = Ending(stopping, fault, self._started_at, self._skipped_nodes)
+        ending = Ending(stopping, fault, self._elapsed_ms, self._skipped_nodes)
         self.state = write_end(self._runtime, self.journal, self.graph, self.projection, ending)
+
+    def _elapsed_ms(self) -> int:
+        return self._age + round((self._timers.time() - self._since) * 1000)

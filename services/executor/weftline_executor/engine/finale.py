@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -25,11 +25,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ends: `stopping` or by itself, by a `fault` or without; `skipped_nodes` counts undurable skips too."""
+    """How a run ends: `stopping` or by itself, by a `fault` or without; `skipped_nodes` counts undurable skips too.
+
+    `age` gives how long the run has taken, in ms.
+    """
 
     stopping: bool
     fault: NodeFault | None
-    started_at: int
+    age: Callable[[], int]
     skipped_nodes: int
 
 
@@ -45,7 +48,7 @@ def write_end(runtime: Runtime, journal: Journal, graph: Graph, projection: RunP
 
     def write(outputs: bytes = b"{}", artifact: Artifact | None = None, fault: NodeFault | None = fault) -> None:
         seq, now = journal.next_seq(), runtime.now()
-        duration, skipped, raw = now - ending.started_at, ending.skipped_nodes, msgspec.Raw(outputs)
+        duration, skipped, raw = ending.age(), ending.skipped_nodes, msgspec.Raw(outputs)
         journal.append(
             terminal_event(seq, now, graph, projection, state, fault, duration, skipped, raw, artifact), len(outputs)
         )

@@ -83,7 +83,7 @@ def path_of_active(
     ahead = estimate.path_ahead(running, later) if estimate.has_basis and not stopping else []
     if not ahead:
         return _up_to_the_last(graph, projection, spans)
-    since = now - projection.started_at
+    since = max(0, now - projection.started_at)
     path = _measured(graph, projection, spans, measured_path(graph, spans, ahead[0][0])[:-1])
     for node, start, end in ahead:
         path.append(PlannedNode(graph.nodes[node].id, max(0, round(since + start)), round(since + end), True))

@@ -67,9 +67,8 @@ class Run(Execution):
         return seq
 
     def _begin(self, definition: bytes, by: str, parent: ParentNode | None, rerun_of: str) -> int:
-        self._started_at = self._runtime.now()
-        seq, total = self.journal.next_seq(), len(self.graph)
-        self.journal.append(RunStarted(seq, self._started_at, msgspec.Raw(definition), total, by, parent, rerun_of))
+        seq, now, total = self.journal.next_seq(), self._runtime.now(), len(self.graph)
+        self.journal.append(RunStarted(seq, now, msgspec.Raw(definition), total, by, parent, rerun_of))
         return seq
 
     def recover(self) -> None:

@@ -65,9 +65,12 @@ class Scheduler:
         if limit:
             self._timers.start("queue", node, limit, lambda: self._expire(node, limit))
 
-    def push_at(self, node: int, due: int) -> None:
-        """A node could start at the time `due`, in ms since the Unix epoch; at once when that has passed."""
-        left = due - self._runtime.now() if due else 0
+    def push_at(self, node: int, due: int, since: int) -> None:
+        """A node could start at the time `due`, told at the time `since`; at once when that has passed.
+
+        Both are in ms since the Unix epoch. A clock that was set back makes the wait no longer than it was to be.
+        """
+        left = min(due - self._runtime.now(), due - since) if due else 0
         if left <= 0:
             self.push(node)
         else:

@@ -272,7 +272,7 @@ class Engine:
         self.runs.pop(projection.workflow_id, None)
         self._bodies.ended(projection)
         self._metrics.runs_ended.labels(projection.state.value).inc()
-        self._metrics.run_seconds.observe(((projection.ended_at or 0) - projection.started_at) / 1000)
+        self._metrics.run_seconds.observe(max(0, (projection.ended_at or 0) - projection.started_at) / 1000)
 
     def _blocked(self, attempt: Attempt, beside: Sequence[Attempt]) -> None:
         seconds = self._config.blocked_loop_seconds
@@ -301,9 +301,13 @@ class Engine:
         _log.info("run %s of %s goes on after a restart", run.run_id, run.workflow_id)
 
     async def _retain(self) -> None:
+        # A clock that jumps ahead must not delete what is new; a start believes it.
+        loop, began = asyncio.get_running_loop(), self._now()
+        beginning = loop.time()
         while True:
+            now = min(self._now(), began + round((loop.time() - beginning) * 1000))
             try:
-                deleted = await self._store.retain(self._config.retention, self._now())
+                deleted = await self._store.retain(self._config.retention, now)
                 if deleted:
                     _log.info("retention deleted %d ended runs", deleted)
             except StoreUnavailable as error:

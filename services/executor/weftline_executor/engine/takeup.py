@@ -47,7 +47,7 @@ def take_up(run: Run, standing: Standing) -> list[tuple[int, SkipReason]]:
         if state is not None and state.reason in WAITS:
             run.waits.recover(node, state)
             continue
-        run.scheduler.push_at(node, state.due if state else 0)
+        run.scheduler.push_at(node, *((state.due, state.since) if state else (0, 0)))
     return standing.skipped
 
 

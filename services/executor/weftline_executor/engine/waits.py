@@ -61,24 +61,27 @@ class Waits:
 
     def begin(self, attempt: Attempt, waiting: Waiting) -> None:
         """An attempt has come to where it waits. Its deadline counts from its start, also over a restart."""
-        node, due = attempt.index, 0
+        node, due, left = attempt.index, 0, None
         if waiting.deadline is not None:
-            due = self._now() + max(0, round(waiting.deadline * 1000) - attempt.elapsed_ms() - attempt.already_ms)
+            left = max(0, round(waiting.deadline * 1000) - attempt.elapsed_ms() - attempt.already_ms)
+            due = self._now() + left
         self._run.attempts.pend(node, attempt.number, waiting.reason, due, waiting.details)
-        self._add(node, waiting.reason, due, waiting.details)
+        self._add(node, waiting.reason, left, waiting.details)
 
     def recover(self, node: int, state: NodeState) -> None:
         """A node waited when the process died."""
         self._run.attempts.continue_from(node, state.attempt)
-        self._add(node, PendingReason(state.reason), state.due, bytes(state.output))
+        # A clock that was set back makes the wait no longer than it was to be.
+        left = min(state.due - self._now(), state.due - state.since) if state.due else None
+        self._add(node, PendingReason(state.reason), left, bytes(state.output))
 
-    def _add(self, node: int, reason: PendingReason, due: int, details: bytes) -> None:
+    def _add(self, node: int, reason: PendingReason, left: int | None, details: bytes) -> None:
         known = msgspec.json.decode(details, type=_Details)
         self._waiting[node] = reason
         self._events[node] = known.event
-        if due:
+        if left is not None:
             default = None if known.default is msgspec.UNSET else bytes(known.default)
-            self._timers.start("wait", node, (due - self._now()) / 1000, lambda: self._expire(node, default))
+            self._timers.start("wait", node, left / 1000, lambda: self._expire(node, default))
 
     def waiting_for(self, event: str) -> list[int]:
         """The nodes that wait for an event of this name."""

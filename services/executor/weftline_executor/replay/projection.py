@@ -58,6 +58,7 @@ class NodeState:
         "progress",
         "reason",
         "recoveries",
+        "since",
         "started_at",
         "status",
     )
@@ -77,6 +78,7 @@ class NodeState:
         self.failures = 0
         self.recoveries = 0
         self.due = 0
+        self.since = 0
         self.output: Raw = NO_JSON
         self.artifact: Artifact | None = None
         self.progress: float | None = None
@@ -255,6 +257,7 @@ class RunProjection:
         state.attempt = event.attempt
         state.reason = event.reason
         state.due = event.due
+        state.since = event.at
 
     def _node_running(self, event: NodeRunning) -> None:
         state = self._transit(event.node, event)
