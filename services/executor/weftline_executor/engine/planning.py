@@ -53,8 +53,7 @@ def plan(graph: Graph, expected: Sequence[float | None], slots: int) -> Plan:
         )
         for node in order
     ]
-    roots = [node for node, edges in enumerate(graph.incoming) if not edges]
-    path = longest_path(graph, tail, max(roots, key=tail.__getitem__)) if roots else []
+    path = longest_path(graph, tail, max(range(len(graph)), key=tail.__getitem__)) if len(graph) else []
     known = sum(duration is not None for duration in expected)
     return Plan(round(played.duration), played.peak, known, timeline, [graph.nodes[node].id for node in path])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from weftline_executor.graph.topology import Graph
 
@@ -18,11 +18,16 @@ _ROUNDING = 2.0
 
 
 def longest_path(graph: Graph, tail: Sequence[float], first: int) -> list[int]:
-    """The nodes of the longest path from `first` to an end of the graph; `tail` is what `forecast.tails` gives."""
+    """The nodes of the longest path from `first` to the end of the run; `tail` is what `forecast.tails` gives."""
     path = [first]
-    while edges := graph.outgoing[path[-1]]:
-        path.append(max((graph.targets[edge] for edge in edges), key=tail.__getitem__))
-    return path
+    while True:
+        node = path[-1]
+        targets = [graph.targets[edge] for edge in graph.outgoing[node]]
+        if node not in graph.finals:
+            targets = [target for target in targets if target not in graph.finals] or sorted(graph.finals)
+        if not targets:
+            return path
+        path.append(max(targets, key=tail.__getitem__))
 
 
 def measured_path(graph: Graph, spans: Mapping[int, Span], last: int) -> list[int]:
@@ -46,6 +51,7 @@ class _Walk:
         self._graph = graph
         self._spans = spans
         self._through: dict[int, int | None] = {}
+        self._others = [node for node in range(len(graph)) if node not in graph.finals] if graph.finals else []
 
     def before(self, node: int) -> int | None:
         """The node that ended last of those that ran and lead to `node`; None when there is none."""
@@ -55,8 +61,12 @@ class _Walk:
             latest = self._spans[node][0] + _ROUNDING
         return self._last_of(self._sources(node), latest)
 
-    def _sources(self, node: int) -> Iterator[int]:
-        return (self._graph.sources[edge] for edge in self._graph.incoming[node])
+    def _sources(self, node: int) -> Iterable[int]:
+        sources = [self._graph.sources[edge] for edge in self._graph.incoming[node]]
+        if node not in self._graph.finals:
+            return sources
+        # It waited for all that are not its like, and then for those of its like that lead to it.
+        return [source for source in sources if source in self._graph.finals] or self._others
 
     def _resolve(self, nodes: Iterable[int]) -> None:
         """Finds for nodes that did not run which one that did they stand for."""

@@ -22,11 +22,18 @@ class Forecast:
 
 
 def tails(graph: Graph, durations: Sequence[float]) -> list[float]:
-    """By node: how long the longest path from its start to an end of the graph takes."""
+    """By node: how long the longest path from its start to the end of the run takes.
+
+    That is an end of the graph and then, where there are any, the `finally` nodes.
+    """
     found = [0.0] * len(graph)
-    for node in reversed(graph.order):
-        below = max((found[graph.targets[edge]] for edge in graph.outgoing[node]), default=0.0)
-        found[node] = durations[node] + below
+    after = 0.0
+    for final in (True, False) if graph.finals else (False,):
+        for node in reversed(graph.order):
+            if (node in graph.finals) is final:
+                below = max((found[graph.targets[edge]] for edge in graph.outgoing[node]), default=0.0)
+                found[node] = durations[node] + max(below, after)
+        after = max((found[node] for node in graph.finals), default=0.0)
     return found
 
 
@@ -44,11 +51,11 @@ def simulate(
     `finished` is true by node for those that need no time any more, `running` gives what is left of running ones. Every
     edge counts as one to wait for, so a branch that will be skipped is counted in. Graham's list scheduling.
     """
-    missing = [sum(not finished[graph.sources[edge]] for edge in incoming) for incoming in graph.incoming]
+    wanted = _Wanted(graph, finished)
     ready = [
         (-tail[node], node)
-        for node in range(len(graph))
-        if not missing[node] and not finished[node] and node not in running
+        for node, missing in enumerate(wanted.missing)
+        if not missing and not finished[node] and node not in running
     ]
     heapq.heapify(ready)
     ends = [(left, node) for node, left in running.items()]
@@ -62,12 +69,41 @@ def simulate(
             heapq.heappush(ends, (clock + durations[node], node))
         peak = max(peak, len(ends))
         clock, node = heapq.heappop(ends)
-        for edge in graph.outgoing[node]:
-            target = graph.targets[edge]
-            missing[target] -= 1
-            if not missing[target] and not finished[target] and target not in running:
+        for target in wanted.ended(node):
+            if not finished[target] and target not in running:
                 heapq.heappush(ready, (-tail[target], target))
     return Forecast(clock, peak, starts)
+
+
+class _Wanted:
+    """How many nodes have to end before each can start; all others together count as one for a `finally` node."""
+
+    def __init__(self, graph: Graph, finished: Sequence[int]) -> None:
+        self._graph = graph
+        self.missing = [sum(not finished[graph.sources[edge]] for edge in edges) for edges in graph.incoming]
+        self._others = 0
+        if graph.finals:
+            self._others = sum(not finished[node] for node in range(len(graph)) if node not in graph.finals)
+            for node in graph.finals:
+                sources = (graph.sources[edge] for edge in graph.incoming[node])
+                of_finals = sum(source in graph.finals and not finished[source] for source in sources)
+                self.missing[node] = of_finals + bool(self._others)
+
+    def ended(self, node: int) -> list[int]:
+        """A node ended: gives those that can start now."""
+        graph, missing = self._graph, self.missing
+        targets = [graph.targets[edge] for edge in graph.outgoing[node]]
+        if graph.finals and node not in graph.finals:
+            targets = [target for target in targets if target not in graph.finals]
+            self._others -= 1
+            if not self._others:
+                targets += graph.finals
+        free = []
+        for target in targets:
+            missing[target] -= 1
+            if not missing[target]:
+                free.append(target)
+        return free
 
 
 def lower_bound(

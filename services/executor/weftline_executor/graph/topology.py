@@ -11,16 +11,30 @@ class Graph:
     """Nodes and edges by index, in the order of the definition.
 
     `outgoing[i]` and `incoming[i]` list edge indices; `sources[e]` and `targets[e]` are node indices; `order` is a
-    topological order; `height[i]` counts the nodes on the longest path from `i` to an end, `i` included.
+    topological order; `height[i]` counts the nodes on the longest path from `i` to an end, `i` included. `finals` are
+    the nodes that run when all others have ended.
     """
 
-    __slots__ = ("config", "edges", "height", "incoming", "index", "nodes", "order", "outgoing", "sources", "targets")
+    __slots__ = (
+        "config",
+        "edges",
+        "finals",
+        "height",
+        "incoming",
+        "index",
+        "nodes",
+        "order",
+        "outgoing",
+        "sources",
+        "targets",
+    )
 
     def __init__(self, nodes: Sequence[NodeDef], edges: Sequence[EdgeDef], config: RunConfig) -> None:
         self.nodes = tuple(nodes)
         self.edges = tuple(edges)
         self.config = config
         self.index = {node.id: position for position, node in enumerate(self.nodes)}
+        self.finals = frozenset(index for index, node in enumerate(self.nodes) if node.policy.final)
         self.sources = [self.index[edge.source] for edge in self.edges]
         self.targets = [self.index[edge.target] for edge in self.edges]
         self.outgoing: list[list[int]] = [[] for _ in self.nodes]
