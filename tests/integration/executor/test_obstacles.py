@@ -55,6 +55,21 @@ async def test_a_node_in_a_line_has_a_place_and_the_longest_path_goes_first(clie
     assert found["end"] == parents("runs", "long")
 
 
+async def test_the_longest_path_is_the_one_that_is_expected_to_take_longest(client: Client) -> None:
+    nodes = [
+        node("runs", "delay", seconds=100),
+        *(node(name, "delay", seconds=1) for name in ("many", "of", "them")),
+        node("slow", "delay", seconds=60),
+    ]
+    async with client.watch(start_from=NOW) as watch:
+        await client.start(definition(nodes, "many>of", "of>them", concurrency=1))
+        await watch.until(is_node("slow", "pending"))
+        found = await waiting(client)
+        await client.stop(mode=pb.STOP_MODE_TERMINATE)
+    line = {name: each.position for name, each in found.items() if each.waiting_for == ev.WAITING_FOR_RUN_SLOT}
+    assert line == {"slow": 1, "many": 2}
+
+
 async def test_a_node_that_finds_the_executor_full_says_so(gate: Gate) -> None:
     async with running_executor(concurrency=1) as executor:
         client = executor.client

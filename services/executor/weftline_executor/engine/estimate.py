@@ -60,13 +60,14 @@ class RunEstimate:
 
     `expected` holds what is known of each node's duration by its index, None where nothing is; such a node counts as
     much as the average of the others. With durations known for less than half of the nodes there is no estimate.
+    `ahead` says by node how long the longest path from its start on takes.
     """
 
     def __init__(self, graph: Graph, expected: Sequence[float | None], slots: int) -> None:
         self._graph = graph
         self._durations = filled(expected)
         self.has_basis = 2 * sum(duration is not None for duration in expected) >= len(expected)
-        self._tail = tails(graph, self._durations)
+        self.ahead = tails(graph, self._durations)
         self._slots = slots
         self._total = sum(self._durations) or 1.0
         self._done = 0.0
@@ -111,11 +112,11 @@ class RunEstimate:
         left = {node: self._left(node, elapsed) for node, elapsed in running.items()}
         if len(self._graph) <= MAX_SIMULATED:
             played = simulate(
-                self._graph, self._durations, self._tail, finished=self._finished, running=left, slots=self._slots
+                self._graph, self._durations, self.ahead, finished=self._finished, running=left, slots=self._slots
             )
             return _whole(played.duration)
         work = self._total - self._done - sum(self._durations[node] - rest for node, rest in left.items())
-        bound = lower_bound(self._durations, self._tail, work=work, running=left, waiting=waiting, slots=self._slots)
+        bound = lower_bound(self._durations, self.ahead, work=work, running=left, waiting=waiting, slots=self._slots)
         return _whole(bound)
 
     def path_ahead(self, running: Mapping[int, int], later: Mapping[int, float]) -> list[tuple[int, float, float]]:
@@ -131,10 +132,10 @@ class RunEstimate:
                 heads[node] = later.get(node, 0.0) + self._durations[node]
         if not heads:
             return []
-        first = max(heads, key=lambda node: heads[node] + self._tail[node] - self._durations[node])
+        first = max(heads, key=lambda node: heads[node] + self.ahead[node] - self._durations[node])
         at = heads[first]
         path = [(first, -float(running[first]) if first in running else later.get(first, 0.0), at)]
-        for node in longest_path(self._graph, self._tail, first)[1:]:
+        for node in longest_path(self._graph, self.ahead, first)[1:]:
             path.append((node, at, at + self._durations[node]))
             at += self._durations[node]
         return path

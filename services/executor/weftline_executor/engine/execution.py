@@ -73,7 +73,8 @@ class Execution:
         self._timers = RunTimers(runtime.loop)
         spent = 0.0 if self.state.final else projection.active_time(runtime.now()) / 1000
         self._deadline = Deadline(self._timers, graph.config.deadline, spent, self._overrun)
-        self.scheduler = Scheduler(self, runtime, self._timers)
+        self.progress = ProgressReport(graph, projection, runtime, self._working)
+        self.scheduler = Scheduler(self, runtime, self._timers, self.progress.ahead)
         self.attempts = Attempts(self, runtime, self.journal, self._timers)
         self.waits = Waits(self, self._timers, runtime.now)
         self.on_hold: set[int] = set()
@@ -88,7 +89,6 @@ class Execution:
         self._grace = GRACE_SECONDS
         self.terminated = self.state is RunState.STOPPING and projection.mode == TERMINATE
         self._closed = False
-        self.progress = ProgressReport(graph, projection, runtime, self._working)
 
     @property
     def halted(self) -> bool:

@@ -41,6 +41,11 @@ class ProgressReport:
             if state is not None and state.status in _FINISHED:
                 self._estimate.finish(index)
 
+    @property
+    def ahead(self) -> Sequence[float]:
+        """By node: how long the longest path from its start to the end of the run is expected to take, in ms."""
+        return self._estimate.ahead
+
     def state_changed(self) -> None:
         """The run entered another state."""
         self._changed()

@@ -8,14 +8,14 @@ from itertools import islice
 
 
 class ReadyQueue:
-    """Ready nodes by index; those of equal `height` in the order in which they came.
+    """Ready nodes by index; those with as long a path `ahead` in the order in which they came.
 
     A node that is taken out in between is passed over when its turn comes.
     """
 
-    def __init__(self, height: Sequence[int]) -> None:
-        self._height = height
-        self._heap: list[tuple[int, int, int]] = []
+    def __init__(self, ahead: Sequence[float]) -> None:
+        self._ahead = ahead
+        self._heap: list[tuple[float, int, int]] = []
         self._pushed = 0
         self._waiting: dict[int, None] = {}
         self._unannounced: dict[int, None] = {}
@@ -28,7 +28,7 @@ class ReadyQueue:
         self._pushed += 1
         self._waiting[node] = None
         self._unannounced[node] = None
-        heapq.heappush(self._heap, (-self._height[node], self._pushed, node))
+        heapq.heappush(self._heap, (-self._ahead[node], self._pushed, node))
 
     def pop(self) -> int:
         """Takes the first node; there must be one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from weftline_executor.engine.attempts import Attempts
@@ -39,13 +39,16 @@ class Run(Protocol):
 
 
 class Scheduler:
-    """The ready nodes of a run, and those that will be when their time has come."""
+    """The ready nodes of a run, and those that will be when their time has come.
 
-    def __init__(self, run: Run, runtime: Runtime, timers: RunTimers) -> None:
+    `ahead` says by node how long the longest path from its start on takes; where that is longest, it starts first.
+    """
+
+    def __init__(self, run: Run, runtime: Runtime, timers: RunTimers, ahead: Sequence[float]) -> None:
         self._run = run
         self._runtime = runtime
         self._timers = timers
-        self._ready = ReadyQueue(run.graph.height)
+        self._ready = ReadyQueue(ahead)
         self._advance_scheduled = False
         # One object that the slots know this run by; a bound method is a new one each time.
         self._wake: Callable[[], None] = self.advance_soon

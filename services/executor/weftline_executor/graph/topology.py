@@ -11,15 +11,13 @@ class Graph:
     """Nodes and edges by index, in the order of the definition.
 
     `outgoing[i]` and `incoming[i]` list edge indices; `sources[e]` and `targets[e]` are node indices; `order` is a
-    topological order; `height[i]` counts the nodes on the longest path from `i` to an end, `i` included. `finals` are
-    the nodes that run when all others have ended.
+    topological order; `finals` are the nodes that run when all others have ended.
     """
 
     __slots__ = (
         "config",
         "edges",
         "finals",
-        "height",
         "incoming",
         "index",
         "nodes",
@@ -43,7 +41,6 @@ class Graph:
             self.outgoing[source].append(number)
             self.incoming[target].append(number)
         self.order = self._topological_order()
-        self.height = self._heights()
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -64,13 +61,6 @@ class Graph:
                 if not missing[target]:
                     order.append(target)
         return order
-
-    def _heights(self) -> list[int]:
-        height = [1] * len(self.nodes)
-        for node in reversed(self.order):
-            for edge in self.outgoing[node]:
-                height[node] = max(height[node], height[self.targets[edge]] + 1)
-        return height
 
     def find_cycle(self) -> list[int]:
         """The nodes of one cycle, in the direction of its edges; empty when there is none."""

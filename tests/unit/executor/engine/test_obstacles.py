@@ -12,6 +12,7 @@ from weftline_executor.engine.obstacles import Line, Obstacle, WaitingFor, obsta
 from weftline_executor.engine.ready import ReadyQueue
 from weftline_executor.engine.slots import Slots
 from weftline_executor.graph import EdgeDef, Frontier, Graph, NodeDef, Resolution, RunConfig
+from weftline_executor.graph.forecast import tails
 from weftline_executor.graph.policy import Policy
 from weftline_executor.model import events as model
 from weftline_executor.model.states import NodeStatus, PendingReason
@@ -26,7 +27,7 @@ class Run:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.frontier = Frontier(graph)
-        self.ready = ReadyQueue(graph.height)
+        self.ready = ReadyQueue(tails(graph, [1.0] * len(graph)))
         self.projection = RunProjection("w", "r")
         self.running: set[int] = set()
         self._apply(model.RunStarted, Raw(b"{}"), len(graph))

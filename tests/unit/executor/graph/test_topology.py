@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.executor.graph.canvas import graph_of
+from weftline_executor.graph.forecast import tails
 
 
 @st.composite
@@ -44,9 +45,9 @@ def test_the_order_puts_every_node_after_its_parents(graph: tuple[int, list[tupl
 
 
 @given(edges_of(acyclic=True))
-def test_a_nodes_height_is_the_length_of_the_longest_path_ahead(graph: tuple[int, list[tuple[int, int]]]) -> None:
+def test_a_nodes_tail_is_the_length_of_the_longest_path_ahead(graph: tuple[int, list[tuple[int, int]]]) -> None:
     size, edges = graph
-    assert graph_of(size, edges).height == [longest_path(size, edges, node) for node in range(size)]
+    assert tails(graph_of(size, edges), [1.0] * size) == [longest_path(size, edges, node) for node in range(size)]
 
 
 @given(edges_of(acyclic=False))
