@@ -24,6 +24,7 @@ from weftline_executor.engine.nodeloop import NodeLoops
 from weftline_executor.engine.outcome import Failure
 from weftline_executor.engine.planner import Planner
 from weftline_executor.engine.processes import Processes
+from weftline_executor.engine.retention import Retainer
 from weftline_executor.engine.run import Run
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.slots import Slots
@@ -45,7 +46,6 @@ from weftline_executor.store import Store
 CLOSE_SECONDS = 5.0
 """How long the end waits for what is being stored, and for what is being committed."""
 
-RETENTION_INTERVAL = 60.0
 LARGE_DEFINITION = 128 * 1024
 """Above this size a definition is compiled in a thread, so that it does not stall other runs."""
 
@@ -166,7 +166,9 @@ class Engine:
         """Begins to commit, and goes on with every run that has not ended. Raises ArtifactsUnusable."""
         await self._files.open(self._store.log_id)
         self._spawn("committer", self._committer.run())
-        self._spawn("retention", self._retain())
+        retainer = Retainer(self._store, self.artifacts, self._config.retention, self._now)
+        await retainer.look_around()
+        self._spawn("retention", retainer.run())
         self._spawn("node-loop-watch", self._loops.watch(self._blocked))
         for record in await self._store.active_runs():
             try:
@@ -299,20 +301,6 @@ class Engine:
         self._metrics.runs_recovered.inc()
         run.recover()
         _log.info("run %s of %s goes on after a restart", run.run_id, run.workflow_id)
-
-    async def _retain(self) -> None:
-        # A clock that jumps ahead must not delete what is new; a start believes it.
-        loop, began = asyncio.get_running_loop(), self._now()
-        beginning = loop.time()
-        while True:
-            now = min(self._now(), began + round((loop.time() - beginning) * 1000))
-            try:
-                deleted = await self._store.retain(self._config.retention, now)
-                if deleted:
-                    _log.info("retention deleted %d ended runs", deleted)
-            except StoreUnavailable as error:
-                _log.error("retention failed: %s", error)
-            await asyncio.sleep(RETENTION_INTERVAL)
 
     def _died(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

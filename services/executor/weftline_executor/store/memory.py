@@ -150,17 +150,22 @@ class MemoryStore:
         """See Store."""
         return self._workflow(workflow_id).commands.get(command_id)
 
-    async def retain(self, retention: Retention, now: int) -> int:
+    async def known_runs(self, run_ids: Sequence[str]) -> set[str]:
+        """See Store."""
+        kept = {run.run_id for workflow in self._workflows.values() for run in workflow.runs}
+        return kept.intersection(run_ids)
+
+    async def retain(self, retention: Retention, now: int) -> list[str]:
         """See Store; `max_bytes` is not counted in memory."""
-        deleted = 0
+        deleted: list[str] = []
         for workflow_id, workflow in list(self._workflows.items()):
             expired = _expired(workflow.runs, retention, now)
             if expired:
                 is_body = bool(workflow.runs[-1].parent)
+                deleted += [run.run_id for run in workflow.runs[:expired]]
                 self._delete_first_runs(workflow, expired)
                 if is_body and not workflow.runs:
                     del self._workflows[workflow_id]
-                deleted += expired
         if deleted:
             kept = {batch.commit for workflow in self._workflows.values() for batch in workflow.batches}
             self._log = [batch for batch in self._log if batch.commit in kept]

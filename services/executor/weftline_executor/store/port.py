@@ -96,8 +96,12 @@ class Store(Protocol):
         """A command of this workflow that was accepted before, while its run is kept."""
         ...
 
-    async def retain(self, retention: Retention, now: int) -> int:
-        """Deletes what `retention` lets go at `now` (ms since the Unix epoch); gives how many runs that were.
+    async def known_runs(self, run_ids: Sequence[str]) -> set[str]:
+        """Which of these runs are kept, of whatever workflow."""
+        ...
+
+    async def retain(self, retention: Retention, now: int) -> list[str]:
+        """Deletes what `retention` lets go at `now` (ms since the Unix epoch); gives the ids of the runs.
 
         Whole ended runs go, the oldest of a workflow first. A workflow's sequence never starts again, but that of a
         body, whose id never comes again once its run is deleted. Appends go on

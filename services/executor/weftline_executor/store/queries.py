@@ -13,6 +13,8 @@ INSERT_RUN = (
     "INSERT INTO run (id, workflow_key, state, first_seq, started_at, total_nodes, parent) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 RUN_KEY = "SELECT key FROM run WHERE id = ?"
+RUN_ID = "SELECT id FROM run WHERE key = ?"
+KNOWN_RUNS = "SELECT run.id FROM json_each(?) AS asked JOIN run ON run.id = asked.value"
 UPDATE_RUN = "UPDATE run SET state = ?, ended_at = ? WHERE key = ?"
 
 INSERT_CHUNK = "INSERT INTO chunk (commit_no, workflow_key, run_key, last_seq, body) VALUES (?, ?, ?, ?, ?)"

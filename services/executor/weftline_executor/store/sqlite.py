@@ -147,10 +147,15 @@ class SqliteStore:
         rows = await self._query(queries.FIND_COMMAND, (workflow_id, command_id))
         return CommandRecord(*rows[0]) if rows else None
 
-    async def retain(self, retention: Retention, now: int) -> int:
+    async def known_runs(self, run_ids: Sequence[str]) -> set[str]:
+        """See Store."""
+        asked = msgspec.json.encode(run_ids).decode()
+        return {row[0] for row in await self._query(queries.KNOWN_RUNS, (asked,))}
+
+    async def retain(self, retention: Retention, now: int) -> list[str]:
         """See Store."""
         expired = await self._query(queries.EXPIRED, (now - retention.max_age_ms, retention.max_runs))
-        deleted = 0
+        deleted: list[str] = []
         for begin in range(0, len(expired), RUNS_AT_ONCE):
             deleted += await self._delete(expired[begin : begin + RUNS_AT_ONCE])
         while await self._is_over(retention.max_bytes):
@@ -166,7 +171,7 @@ class SqliteStore:
     async def _is_over(self, max_bytes: int) -> bool:
         return await self._in(self._writer, lambda: _used_bytes(self._writing())) > max_bytes
 
-    async def _delete(self, runs: Sequence[tuple[int]]) -> int:
+    async def _delete(self, runs: Sequence[tuple[int]]) -> list[str]:
         return await self._in(self._writer, lambda: self._delete_runs([run[0] for run in runs]))
 
     async def _in(self, executor: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
@@ -333,10 +338,11 @@ class SqliteStore:
                 break
         return batches
 
-    def _delete_runs(self, runs: list[int]) -> int:
+    def _delete_runs(self, runs: list[int]) -> list[str]:
         connection = self._writing()
         connection.execute("BEGIN IMMEDIATE")
         try:
+            ids = [connection.execute(queries.RUN_ID, (run,)).fetchone()[0] for run in runs]
             for run in runs:
                 row = connection.execute(queries.RUN_RANGE, (run,)).fetchone()
                 if row[-1]:
@@ -349,7 +355,7 @@ class SqliteStore:
         except BaseException:
             _roll_back(connection)
             raise
-        return len(runs)
+        return ids
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
