@@ -107,6 +107,24 @@ def fail_with_code(ctx: Context, code: str) -> None:
     raise NodeFailed("as agreed", code)
 
 
+@node("test.echo")
+async def echo(ctx: Context, value: object) -> object:
+    """Gives what it is given."""
+    return value
+
+
+@node("test.complain")
+async def complain(ctx: Context, message: str, code: str, details: dict[str, object]) -> None:
+    """Fails with all of this."""
+    raise NodeFailed(message, code, details)
+
+
+@node("test.say")
+async def say(ctx: Context, message: str, context: dict[str, object]) -> None:
+    """Writes all of this to the log."""
+    ctx.log(message, "info", **context)
+
+
 @node("test.flaky")
 async def flaky(ctx: Context, marks: str, failures: int, retry_after: float = 0.0, retryable: bool = True) -> int:
     """Leaves a mark and fails in its first `failures` attempts; then gives the attempt's number."""

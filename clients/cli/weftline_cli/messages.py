@@ -49,6 +49,8 @@ def snapshot_message(snapshot: ws.WorkflowSnapshot) -> dict[str, Any]:
         payload["endedAt"] = snapshot.ended_ms
     if snapshot.outputs_json:
         payload["outputs"] = text.decode_json(snapshot.outputs_json)
+    if snapshot.HasField("outputs_artifact"):
+        payload["outputsArtifact"] = artifact_row(snapshot.outputs_artifact)
     if snapshot.HasField("error"):
         payload["error"] = _error(snapshot.error)
     if snapshot.reason:
@@ -232,7 +234,7 @@ def _log(log: ev.Log) -> dict[str, Any]:
 
 
 def _complete(complete: ev.RunComplete) -> dict[str, Any]:
-    return {
+    payload = {
         "status": text.run_state(complete.status),
         "duration": complete.duration_ms,
         "totalNodes": complete.total_nodes,
@@ -241,6 +243,9 @@ def _complete(complete: ev.RunComplete) -> dict[str, Any]:
         "skippedNodes": complete.skipped_nodes,
         "outputs": text.decode_json(complete.outputs_json) or {},
     }
+    if complete.HasField("artifact"):
+        payload["artifact"] = artifact_row(complete.artifact)
+    return payload
 
 
 def _error(error: ev.RunError) -> dict[str, Any]:

@@ -83,6 +83,7 @@ class RunView:
     cancelled: int = 0
     handled: int = 0
     outputs_json: str = ""
+    outputs_uri: str = ""
     failure: Failure | None = None
     parent: ev.ParentNode | None = None
     rerun_of: str = ""
@@ -143,7 +144,7 @@ class RunView:
             self._transition(transition, 0)
         self._take_progress(snapshot.progress, now_ms)
         self.total = snapshot.progress.total_nodes or len(snapshot.nodes)
-        self.outputs_json = snapshot.outputs_json
+        self.outputs_json, self.outputs_uri = snapshot.outputs_json, snapshot.outputs_artifact.uri
         if snapshot.HasField("error"):
             self.failure = _failure(snapshot.error)
 
@@ -168,7 +169,7 @@ class RunView:
             self._take_progress(event.progress, now_ms)
         elif kind == "complete":
             self._end(event.complete.status, event.timestamp_ms)
-            self.outputs_json = event.complete.outputs_json
+            self.outputs_json, self.outputs_uri = event.complete.outputs_json, event.complete.artifact.uri
         elif kind == "error":
             self._end(ev.RUN_STATE_ERROR, event.timestamp_ms)
             self.failure = _failure(event.error)
@@ -181,7 +182,7 @@ class RunView:
     def _begin(self, workflow_id: str, run_id: str, definition_json: str, started_ms: int) -> None:
         self.workflow_id, self.run_id, self.started_ms = workflow_id, run_id, started_ms
         self.ended_ms = self.failure = self._reported = self._remaining_ms = None
-        self.by = self.reason = self.outputs_json = self.rerun_of = ""
+        self.by = self.reason = self.outputs_json = self.outputs_uri = self.rerun_of = ""
         self.parent = None
         self.nodes = {node.node_id: node for node in _canvas_nodes(definition_json)}
         self.running, self.open_waits = {}, {}
@@ -191,7 +192,7 @@ class RunView:
     def _begin_again(self) -> None:
         # A run that had ended is resumed by a retry.
         self.ended_ms = self.failure = None
-        self.outputs_json = ""
+        self.outputs_json = self.outputs_uri = ""
 
     def _node(self, event: ev.Event) -> None:
         transition = event.node

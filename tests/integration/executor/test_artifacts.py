@@ -244,10 +244,11 @@ async def test_a_graceful_stop_lets_an_output_be_stored(executor: RunningExecuto
 async def test_an_attempt_takes_too_long_when_storing_its_output_does(
     executor: RunningExecutor, storing: Storing
 ) -> None:
-    events = await executor.client.run(chain(big(policy={"timeout": 0.3})))
+    large = node("large", "set", values={"text": "x" * 50_000}, policy={"timeout": 0.3})
+    events = await executor.client.run(chain(large))
     assert storing.begun.is_set()
     storing.may_end.set()
-    assert ends(events) == {"big": "error attempt_timeout"}
+    assert ends(events) == {"large": "error attempt_timeout"}
 
 
 async def test_an_immediate_pause_begins_anew_what_was_being_stored(

@@ -7,6 +7,7 @@ import grpc
 
 from tests.support.executor_checks import check_run, ends, story
 from tests.support.executor_client import CALL_SECONDS, Client, is_node, is_terminal, refused
+from tests.support.executor_engine import RunningExecutor
 from tests.support.executor_gates import Gate, Marks
 from tests.support.executor_graphs import chain, definition, node
 from tests.support.executor_process import ExecutorProcess
@@ -45,6 +46,20 @@ async def test_a_rerun_takes_over_what_came_before_a_node_and_runs_the_rest(clie
     snapshot = await client.snapshot()
     assert (snapshot.rerun_of, snapshot.progress.completed_nodes) == (first[0].run_id, 4)
     assert (await rerun(client, "b", by="ada", command_id="again")).seq == result.seq
+
+
+async def test_a_large_result_that_is_taken_over_is_the_new_runs_own(executor: RunningExecutor) -> None:
+    client = executor.client
+    first = await client.run(chain(node("big", "test.rows", count=5000), node("row", "output")))
+    async with client.watch(start_from=pb.WATCH_FROM_NOW) as watch:
+        await rerun(client, "row")
+        end = await watch.until(is_terminal)
+    check_run(watch.durable)
+    await executor.engine.artifacts.delete_run(first[0].run_id)
+    assert len(json.loads(await client.artifact(end.complete.artifact.uri))["row"]["rows"]) == 5000
+    (big, _) = (await client.snapshot()).nodes
+    assert big.artifact.uri.startswith(f"weftline:{end.run_id}/")
+    assert len(json.loads(await client.artifact(big.artifact.uri))["rows"]) == 5000
 
 
 async def test_what_failed_or_never_ran_elsewhere_runs_too_and_what_follows_it(client: Client, marks: Marks) -> None:

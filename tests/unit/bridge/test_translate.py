@@ -379,6 +379,16 @@ def test_a_state_is_replayed_in_messages_of_the_original_design(
     assert expected.items() <= payload_of(messages[-1]).items()
 
 
+def test_outputs_that_are_cut_short_say_where_they_are_whole() -> None:
+    artifact = ev.Artifact(uri="weftline:r/0", size_bytes=9, sha256="0", content_type="application/json")
+    shown = {"uri": "weftline:r/0", "size": 9, "sha256": "0", "contentType": "application/json"}
+    found = translate_state(snapshot(ev.RUN_STATE_SUCCESS, ended_ms=1500, outputs_json="{}", outputs_artifact=artifact))
+    assert payload_of(snapshot_message(found, MINT))["outputsArtifact"] == shown
+    assert payload_of(replay_messages(found, MINT)[-1])["artifact"] == shown
+    complete = ev.RunComplete(status=ev.RUN_STATE_SUCCESS, outputs_json="{}", artifact=artifact)
+    assert payload_of(translate(event(complete=complete)))["artifact"] == shown
+
+
 def test_a_snapshot_with_a_value_that_is_not_known_is_a_translation_error() -> None:
     with pytest.raises(TranslationError, match="wf"):
         translate_state(snapshot(ev.RUN_STATE_UNSPECIFIED))

@@ -96,6 +96,15 @@ def test_the_summary_names_tolerated_failures_up_to_a_limit() -> None:
     assert lines[-1] == f"… and {15 - MAX_FAILED_NODES} more failed nodes"
 
 
+def test_the_summary_says_how_to_get_outputs_that_are_cut_short() -> None:
+    cut = make.completed(2, outputs='{"o": "x…"}')
+    cut.complete.artifact.uri = "weftline:run/0"
+    lines = [each.plain for each in summary_lines(viewed(make.started(1, "a"), cut))]
+    assert lines[-1] == "the outputs are cut short; all of them: weftline artifact weftline:run/0"
+    whole = summary_lines(viewed(make.started(1, "a"), make.completed(2, outputs='{"o": 1}')))
+    assert not any("artifact" in each.plain for each in whole)
+
+
 def test_the_summary_names_the_node_at_fault_once() -> None:
     view = viewed(make.started(1, "a"), make.node(2, "a", ev.NODE_STATUS_ERROR, error="no"), make.failed(3, "a"))
     assert [each.plain for each in summary_lines(view)] == [

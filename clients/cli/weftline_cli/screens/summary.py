@@ -37,6 +37,8 @@ def summary_lines(view: RunView) -> Iterator[Text]:
     outputs = text.decode_json(view.outputs_json)
     if outputs:
         yield Text(f"outputs: {text.plain(json.dumps(outputs, ensure_ascii=False, indent=2))}")
+    if view.outputs_uri:
+        yield Text(f"the outputs are cut short; all of them: weftline artifact {text.plain(view.outputs_uri)}", "dim")
 
 
 def counts(view: RunView) -> str:

@@ -118,7 +118,10 @@ class LogPayload(Payload):
 
 
 class CompletePayload(Payload):
-    """A run ended well or was stopped; `duration` in ms, `outputs` the JSON text of an object."""
+    """A run ended well or was stopped; `duration` in ms, `outputs` the JSON text of an object.
+
+    Where there is an `artifact`, that is the whole, and `outputs` a preview of it.
+    """
 
     status: str
     duration: int
@@ -127,6 +130,7 @@ class CompletePayload(Payload):
     failed_nodes: int
     skipped_nodes: int
     outputs: Raw
+    artifact: ArtifactPayload | None = None
 
 
 class ErrorPayload(Payload):
@@ -251,6 +255,7 @@ class SnapshotPayload(Payload):
     reason: str = ""
     parent: ParentPayload | None = None
     rerun_of: str = ""
+    outputs_artifact: ArtifactPayload | None = None
 
 
 class SummaryPayload(Payload):

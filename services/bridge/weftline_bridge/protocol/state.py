@@ -10,6 +10,7 @@ from weftline_bridge.frames import Message
 from weftline_bridge.protocol import names
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import (
+    ArtifactPayload,
     CompletePayload,
     ErrorPayload,
     NodePayload,
@@ -27,7 +28,10 @@ _ORIGIN = ("parent", "rerunOf")
 
 
 class WorkflowState(msgspec.Struct, frozen=True, gc=False):
-    """The newest run of a workflow as of `seq`; `definition` and `outputs` are JSON text, times are in ms."""
+    """The newest run of a workflow as of `seq`; `definition` and `outputs` are JSON text, times are in ms.
+
+    Where there is an `outputs_artifact`, that is the whole, and `outputs` a preview of it.
+    """
 
     workflow_id: str
     run_id: str
@@ -46,6 +50,7 @@ class WorkflowState(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     parent: ParentPayload | None = None
     rerun_of: str = ""
+    outputs_artifact: ArtifactPayload | None = None
 
     @property
     def active(self) -> bool:
@@ -102,6 +107,7 @@ def snapshot_message(state: WorkflowState, mint: Mint) -> Message:
         state.reason,
         state.parent,
         state.rerun_of,
+        state.outputs_artifact,
     )
     return mint.message(names.WORKFLOW_SNAPSHOT, payload, workflow_id=state.workflow_id, run_id=state.run_id)
 
@@ -145,4 +151,5 @@ def _completion(state: WorkflowState) -> CompletePayload:
         counts.failed_nodes,
         counts.skipped_nodes,
         Raw(state.outputs or "{}"),
+        state.outputs_artifact,
     )

@@ -7,6 +7,7 @@ from weftline_bridge.errors import TranslationError
 from weftline_bridge.protocol.state import WorkflowState
 from weftline_bridge.upstream.translate import (
     RUN_STATES,
+    artifact_payload,
     error_payload,
     node_payload,
     parent_payload,
@@ -39,6 +40,7 @@ def translate_state(snapshot: workflow_service_pb2.WorkflowSnapshot) -> Workflow
             snapshot.reason,
             parent_payload(snapshot.parent) if snapshot.HasField("parent") else None,
             snapshot.rerun_of,
+            artifact_payload(snapshot.outputs_artifact) if snapshot.HasField("outputs_artifact") else None,
         )
     except KeyError as error:
         raise TranslationError(f"snapshot of {snapshot.workflow_id}: value {error} is not known") from error

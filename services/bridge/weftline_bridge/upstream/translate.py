@@ -114,7 +114,7 @@ def node_payload(node: events_pb2.NodeTransition) -> NodePayload:
         None if open_wait else due,
         due if open_wait else None,
         node.by,
-        _artifact(node.artifact) if node.HasField("artifact") else None,
+        artifact_payload(node.artifact) if node.HasField("artifact") else None,
         _waiting(node.waiting) if node.HasField("waiting") else None,
     )
 
@@ -187,7 +187,7 @@ def _durable_node(node: events_pb2.NodeTransition, status: int) -> NodePayload:
             payload.reason = reason
             payload.by = node.by
         if node.HasField("artifact"):
-            payload.artifact = _artifact(node.artifact)
+            payload.artifact = artifact_payload(node.artifact)
     elif status == _ERROR:
         payload.error = node.error
         payload.code = node.error_code
@@ -215,7 +215,8 @@ def _start(event: events_pb2.Event) -> Message:
     return _message(event, names.WORKFLOW_START, payload)
 
 
-def _artifact(artifact: events_pb2.Artifact) -> ArtifactPayload:
+def artifact_payload(artifact: events_pb2.Artifact) -> ArtifactPayload:
+    """Where a value is that is too large for a message."""
     return ArtifactPayload(artifact.uri, artifact.size_bytes, artifact.sha256, artifact.content_type)
 
 
@@ -275,6 +276,7 @@ def _complete(event: events_pb2.Event) -> Message:
         done.failed_nodes,
         done.skipped_nodes,
         Raw(done.outputs_json or "{}"),
+        artifact_payload(done.artifact) if done.HasField("artifact") else None,
     )
     return _message(event, names.EXECUTION_COMPLETE, payload)
 

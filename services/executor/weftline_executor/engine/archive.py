@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from weftline_executor.engine.outcome import MAX_ERROR
+from weftline_executor.engine.verdict import clean
 from weftline_executor.model.events import Event, NodeFailed, RunFailed
 from weftline_executor.model.records import Batch, RunRecord
 from weftline_executor.replay import RunProjection
@@ -38,7 +40,7 @@ def given_up(projection: RunProjection, error: str, now: int) -> Batch:
         seq += 1
         attempt = projection.nodes[node_id].attempt
         events.append(NodeFailed(seq, now, node_id, attempt, 0, INTERRUPTED, "interrupted"))
-    events.append(RunFailed(seq + 1, now, error, "not_recoverable"))
+    events.append(RunFailed(seq + 1, now, clean(error, MAX_ERROR), "not_recoverable"))
     return Batch(projection.workflow_id, projection.run_id, tuple(events))
 
 

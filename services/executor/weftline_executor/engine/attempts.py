@@ -13,7 +13,7 @@ from weftline_executor.engine.failing import Decision, decide
 from weftline_executor.engine.inputs import RunData
 from weftline_executor.engine.journal import Journal
 from weftline_executor.engine.launch import Launch, PreparedNode
-from weftline_executor.engine.outcome import Failure, Result, Skipped, Success, Waiting
+from weftline_executor.engine.outcome import MAX_ERROR, Failure, Result, Skipped, Success, Waiting
 from weftline_executor.engine.progress import ProgressReport
 from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.timers import RunTimers
@@ -300,8 +300,9 @@ class Attempts:
         self.uncommitted += 1
         seq, now = self._journal.next_seq(), self._runtime.now()
         raw = msgspec.Raw(details) if details else NO_JSON
+        error = clean(failure.error, MAX_ERROR)
         self._journal.append(
-            NodeFailed(seq, now, definition.id, number, duration, failure.error, failure.code, raw, decision.handling)
+            NodeFailed(seq, now, definition.id, number, duration, error, failure.code, raw, decision.handling)
         )
         if decision.handling is Handling.RETRY:
             self.pend(node, number + 1, PendingReason.RETRY, now + round(decision.delay * 1000))

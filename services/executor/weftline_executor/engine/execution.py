@@ -18,7 +18,7 @@ from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.scheduler import Scheduler
 from weftline_executor.engine.takeup import take_up
 from weftline_executor.engine.timers import RUN, RunTimers
-from weftline_executor.engine.verdict import NodeFault, first_fault
+from weftline_executor.engine.verdict import NodeFault, first_fault, fitting
 from weftline_executor.engine.waits import Waits
 from weftline_executor.errors import IllegalTransition
 from weftline_executor.graph import Frontier, Graph, Resolution
@@ -49,6 +49,9 @@ from weftline_executor.model.states import (
 from weftline_executor.replay import RunProjection
 
 GRACE_SECONDS = 30.0
+MAX_IN_FLIGHT = 32 << 10
+"""How many bytes of ids an event names nodes in flight with; of more than that fit, the others are left out."""
+
 TERMINATE = "terminate"
 
 
@@ -145,7 +148,8 @@ class Execution:
         self.state = state
         self.progress.state_changed()
         seq = self.journal.next_seq()
-        self.journal.append(kind(seq, self._runtime.now(), state, by, self.attempts.node_ids(), mode, reason))
+        in_flight = fitting(self.attempts.node_ids(), MAX_IN_FLIGHT)
+        self.journal.append(kind(seq, self._runtime.now(), state, by, in_flight, mode, reason))
         if state is RunState.RUNNING:
             self._runtime.bodies.resumed(self)
         elif state is not RunState.STOPPING:

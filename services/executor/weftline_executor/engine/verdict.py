@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -97,6 +97,17 @@ def json_object(values: Mapping[str, object], limit: int) -> msgspec.Raw:
 def clean(text: str, limit: int) -> str:
     """The first `limit` characters of a text; lone surrogates, which neither the log nor gRPC can hold, become `?`."""
     return text[:limit].encode(errors="replace").decode()
+
+
+def fitting(ids: Sequence[str], limit: int) -> tuple[str, ...]:
+    """The first of these ids, as many as `limit` bytes of JSON have room for."""
+    kept: list[str] = []
+    for each in ids:
+        limit -= len(msgspec.json.encode(each)) + 1
+        if limit < 0:
+            break
+        kept.append(each)
+    return tuple(kept)
 
 
 def nests_too_deep(body: bytes) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 from weftline_executor.errors import Fault
 
 MAX_ATTEMPTS = 1000
+MAX_DEFAULT = 32 << 10
 MAX_SECONDS = 31_536_000.0
 
 
@@ -125,7 +126,10 @@ class PolicyReader:
         if raw is None:
             return OnError.FAIL, b""
         if isinstance(raw, dict) and raw.keys() == {OnError.DEFAULT_VALUE.value}:
-            return OnError.DEFAULT_VALUE, msgspec.json.encode(raw[OnError.DEFAULT_VALUE.value])
+            default = msgspec.json.encode(raw[OnError.DEFAULT_VALUE.value])
+            if len(default) > MAX_DEFAULT:
+                self._fault("onError.default_value", "too_large", f"a default value has at most {MAX_DEFAULT} bytes")
+            return OnError.DEFAULT_VALUE, default
         if raw in (OnError.FAIL, OnError.FAIL_BRANCH, OnError.PAUSE):
             return OnError(str(raw)), b""
         message = 'onError is one of fail, fail_branch, pause, or {"default_value": …}'

@@ -7,6 +7,7 @@ from typing import ParamSpec, Protocol, TypeVar, cast, get_args
 from weftline_executor.nodes.declare import check_name, declare, schema_of
 from weftline_executor.nodes.errors import BadDeclaration
 from weftline_executor.nodes.node_type import (
+    MAX_HANDLE,
     Expects,
     HandleNames,
     Idempotency,
@@ -93,6 +94,8 @@ def node(
 def _outputs(name: str, outputs: Sequence[str], dynamic: bool) -> tuple[str, ...]:
     if isinstance(outputs, str) or not all(isinstance(handle, str) and handle for handle in outputs):
         raise BadDeclaration(name, f"outputs is a tuple of handles, not {outputs!r}")
+    if any(len(handle) > MAX_HANDLE for handle in outputs):
+        raise BadDeclaration(name, f"an output handle has at most {MAX_HANDLE} characters")
     if len(set(outputs)) != len(outputs):
         raise BadDeclaration(name, f"an output handle is named twice in {outputs!r}")
     if not outputs and not dynamic:

@@ -12,6 +12,9 @@ from weftline_executor.nodes.expressions import is_template
 from weftline_executor.nodes.faults import ConfigFault, Reference, path_text
 from weftline_executor.nodes.prepared import PreparedCall, arguments
 
+MAX_HANDLE = 256
+"""How many characters the name of an output handle may have."""
+
 INLINE_MS = 1.0
 """What a node takes whose function is done in microseconds."""
 
@@ -111,6 +114,9 @@ class NodeType:
         for path, handle in named.items():
             if is_template(handle):
                 message = f"`{path}` names an output handle, so it cannot be an expression."
+                faults.append(ConfigFault(path, "invalid_value", message))
+            elif len(handle) > MAX_HANDLE and path not in {fault.path for fault in faults}:
+                message = f"`{path}` names an output handle, which has at most {MAX_HANDLE} characters."
                 faults.append(ConfigFault(path, "invalid_value", message))
         return faults
 

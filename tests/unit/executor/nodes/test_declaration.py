@@ -235,6 +235,7 @@ def test_a_function_that_cannot_be_a_node_is_refused(function: Callable[..., obj
         (plain, {"outputs": ("a", "")}, "outputs is a tuple"),
         (plain, {"outputs": ("a", "a")}, "named twice"),
         (plain, {"outputs": ()}, "needs an output handle"),
+        (plain, {"outputs": ("h" * 257,)}, "at most 256 characters"),
     ],
 )
 def test_a_declaration_that_makes_no_sense_is_refused(

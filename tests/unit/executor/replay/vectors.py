@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import Raw
 from msgspec.structs import astuple
 
 from weftline_executor.model import events as model
+from weftline_executor.model.artifact import Artifact
 from weftline_executor.model.states import (
     WAITS,
     Handling,
@@ -42,6 +44,12 @@ def raw(value: object) -> Raw:
     return model.NO_JSON if value is None else Raw(json.dumps(value).encode())
 
 
+def artifact_of(payload: dict[str, Any]) -> Artifact | None:
+    """The artifact that a payload names."""
+    named = payload.get("artifact")
+    return None if named is None else msgspec.convert(named, Artifact)
+
+
 def event_of(message: dict[str, Any]) -> model.Event:
     """The event that a message tells of."""
     kind, seq, at, payload = message["type"], message["seq"], message["timestamp"], message["payload"]
@@ -62,7 +70,16 @@ def event_of(message: dict[str, Any]) -> model.Event:
         names = ("duration", "totalNodes", "completedNodes", "failedNodes", "skippedNodes")
         duration, total, completed, failed, skipped = (payload[name] for name in names)
         return model.RunCompleted(
-            seq, at, RunState(payload["status"]), duration, total, completed, failed, skipped, raw(payload["outputs"])
+            seq,
+            at,
+            RunState(payload["status"]),
+            duration,
+            total,
+            completed,
+            failed,
+            skipped,
+            raw(payload["outputs"]),
+            artifact_of(payload),
         )
     assert kind == "execution.error"
     return model.RunFailed(
@@ -82,8 +99,8 @@ def _node_event(kind: str, seq: int, at: int, payload: dict[str, Any]) -> model.
         case "node.success":
             output, handle = raw(payload.get("data")), payload.get("handle", "")
             reason = SuccessReason(payload.get("reason", ""))
-            by = payload.get("by", "")
-            return model.NodeSucceeded(seq, at, node, attempt, payload["duration"], output, handle, reason, by)
+            more = reason, payload.get("by", ""), artifact_of(payload)
+            return model.NodeSucceeded(seq, at, node, attempt, payload["duration"], output, handle, *more)
         case "node.error":
             words = (payload["error"], payload["code"], raw(payload.get("data")), Handling(payload.get("handled", "")))
             return model.NodeFailed(seq, at, node, attempt, payload["duration"], *words)
@@ -115,6 +132,7 @@ def shown(projection: RunProjection) -> dict[str, Any]:
         },
         "logs": [_shown_log(log) for log in projection.logs],
         "outputs": _value(projection.outputs),
+        "outputsArtifact": projection.outputs_artifact and msgspec.to_builtins(projection.outputs_artifact),
         "error": failure
         and {"error": failure.error, "code": failure.code, "nodeId": failure.node, "details": _value(failure.details)},
     }
@@ -133,6 +151,7 @@ def _shown_node(node_id: str, state: NodeState | None) -> dict[str, Any]:
         "duration": state.duration,
         "reason": state.reason,
         "handle": state.handle,
+        "artifact": state.artifact and msgspec.to_builtins(state.artifact),
         "handled": state.handled,
         "by": state.by,
         "until" if waits else "retryAt": state.due or None,
