@@ -30,7 +30,7 @@ from weftline_executor.replay import NodeState, RunProjection
 FOLDER = Path(__file__).resolve().parents[3] / "vectors" / "fold"
 VECTORS: dict[str, dict[str, Any]] = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 
-PARENT = ("workflowId", "runId", "nodeId", "depth")
+PARENT = ("workflowId", "runId", "nodeId", "depth", "item")
 
 _CHANGES: dict[str, Callable[..., model.StateChange]] = {
     "workflow.pause": model.RunPaused,
@@ -55,7 +55,7 @@ def event_of(message: dict[str, Any]) -> model.Event:
     kind, seq, at, payload = message["type"], message["seq"], message["timestamp"], message["payload"]
     if kind == "workflow.start":
         by, rerun_of, parent = payload.pop("by", ""), payload.pop("rerunOf", ""), payload.pop("parent", None)
-        whose = model.ParentNode(*(parent[name] for name in PARENT)) if parent else None
+        whose = model.ParentNode(*(parent.get(name) for name in PARENT)) if parent else None
         return model.RunStarted(seq, at, raw(payload), len(payload["nodes"]), by, whose, rerun_of)
     if kind in _CHANGES:
         state, in_flight = RunState(payload["state"]), tuple(payload.get("inFlight", ()))
@@ -117,7 +117,8 @@ def shown(projection: RunProjection) -> dict[str, Any]:
         "state": projection.state.value,
         "by": projection.by,
         "rerunOf": projection.rerun_of,
-        "parent": parent and dict(zip(PARENT, astuple(parent), strict=True)),
+        "parent": parent
+        and {key: value for key, value in zip(PARENT, astuple(parent), strict=True) if value is not None},
         "reason": projection.reason,
         "startedAt": projection.started_at,
         "endedAt": projection.ended_at,
