@@ -1,4 +1,4 @@
-"""`python -m bench [engine|pipeline|fanout|eta …] [--quick]`: measures, prints a table, and keeps all figures."""
+"""`python -m bench [NAME …] [--quick]`: measures what is named, or all, prints a table, and keeps all figures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bench.claims import Outcome
 from bench.engine import suite as engine
 from bench.eta import suite as eta
 from bench.fanout import suite as fanout
+from bench.isolation import suite as isolation
 from bench.pipeline import suite as pipeline
 from weftline_cli.errors import BadInstanceError
 
@@ -20,6 +21,7 @@ SUITES: dict[str, Callable[..., Outcome]] = {
     "pipeline": pipeline.run,
     "fanout": fanout.run,
     "eta": eta.run,
+    "isolation": isolation.run,
 }
 
 

@@ -53,10 +53,20 @@ def test_every_event_that_was_sent_is_counted_at_the_client(measured: tuple[str,
     assert from_executor["events"] == 2 * (1 + 2 * 202 + 1)
 
 
+def test_every_way_to_misbehave_gets_figures_beside_the_quiet_ones(tmp_path: Path) -> None:
+    done = run_bench(tmp_path, "isolation")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.iterdir()
+    claims = json.loads(path.read_text())["benchmarks"]["isolation"]["claims"]
+    waits = [claim for claim in claims if claim["measure"] == "end of a wait, p99"]
+    assert len(waits) == 6
+    assert all(claim["ours"] and claim["theirs"] for claim in waits)
+
+
 def test_a_benchmark_that_does_not_exist_is_named(tmp_path: Path) -> None:
     done = run_bench(tmp_path, "pipelin")
     assert done.returncode == 2
-    assert "unknown benchmark pipelin; there are engine, pipeline, fanout, eta" in done.stderr
+    assert "unknown benchmark pipelin; there are engine, pipeline, fanout, eta, isolation" in done.stderr
 
 
 def test_the_estimates_of_a_workflow_that_is_given_are_measured(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Nodes in worker processes: they can do what other nodes can, and whatever becomes of them hurts nothing else."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterable
@@ -342,6 +343,17 @@ async def test_an_executor_that_is_told_to_end_ends_its_workers_and_the_node_run
                 await watch.until(is_terminal)
         assert ends(await client.history()) == {"a": "success"}
         await client.channel.close()
+
+
+async def test_a_worker_that_nobody_needs_ends_and_another_is_started(
+    executor: RunningExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weftline_executor.engine.workers.IDLE_SECONDS", 0.05)
+    first = output_of(await executor.client.run(chain(node("a", "process.nap"))))
+    async with asyncio.timeout(10):
+        while executor.metrics.registry.get_sample_value("weftline_executor_process_workers"):
+            await asyncio.sleep(0.01)
+    assert output_of(await executor.client.run(chain(node("a", "process.nap")), "other")) != first
 
 
 async def test_a_killed_executor_leaves_no_process_behind_and_goes_on(tmp_path: Path, notes: Notes) -> None:

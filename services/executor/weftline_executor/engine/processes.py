@@ -66,10 +66,11 @@ class Processes:
     async def close(self) -> None:
         """Ends all attempts, unheard, and all workers."""
         self._closed = True
-        await self._pool.close()
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._pool.close()
 
     async def _run(self, run: _Run) -> Result:
         try:

@@ -56,10 +56,11 @@ class WorkerPool:
 
     async def acquire(self) -> Worker:
         """Waits for a worker that is free, or starts one. Raises OSError, TimeoutError, WorkerLost."""
-        if self._idle:
-            worker = self._idle.pop()
-            self._timers.pop(worker).cancel()
-            return worker
+        while self._idle:
+            worker = self._idle[-1]
+            self._take(worker)
+            if worker.alive:
+                return worker
         if len(self._workers) + self._reserved >= self._config.most:
             handed = await self._wait()
             if handed is not None:
@@ -126,13 +127,21 @@ class WorkerPool:
                 turn.set_result(worker)
                 return
         self._idle.append(worker)
-        self._timers[worker] = asyncio.get_running_loop().call_later(IDLE_SECONDS, worker.kill)
+        self._timers[worker] = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._retire, worker)
+
+    def _take(self, worker: Worker) -> None:
+        """Takes a worker out of those that are idle."""
+        self._idle.remove(worker)
+        self._timers.pop(worker).cancel()
+
+    def _retire(self, worker: Worker) -> None:
+        self._take(worker)
+        worker.kill()
 
     def _gone(self, worker: Worker) -> None:
         self._workers.discard(worker)
         if worker in self._idle:
-            self._idle.remove(worker)
-            self._timers.pop(worker).cancel()
+            self._take(worker)
             if not worker.killed:
                 self._metrics.process_workers_lost.inc()
                 _log.warning("worker %d ended while it had nothing to do", worker.number)
