@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -24,66 +24,13 @@ from weftline_executor.graph.definition import (
 )
 from weftline_executor.graph.frontier import ERROR_HANDLE
 from weftline_executor.graph.policy import OnError
+from weftline_executor.graph.rules import ConfigProblem, NodeReference, NodeTypeRules, NodeTypes
 from weftline_executor.graph.topology import Graph
 
 MAX_FAULTS = 1000
 """How many faults are reported at most; a last one says how many were left out."""
 
 MAX_CYCLES = 20
-
-
-class ConfigProblem(Protocol):
-    """A fault in a node's configuration; `path` is relative to its `data`."""
-
-    @property
-    def path(self) -> str:
-        """Where."""
-
-    @property
-    def code(self) -> str:
-        """Its name for a program."""
-
-    @property
-    def message(self) -> str:
-        """One sentence for a person."""
-
-
-class NodeReference(Protocol):
-    """An expression at `path` (relative to `data`) that names a node."""
-
-    @property
-    def path(self) -> str:
-        """Where."""
-
-    @property
-    def node_id(self) -> str:
-        """The node that is named."""
-
-
-class NodeTypeRules(Protocol):
-    """What validation must know of a node type."""
-
-    def handles(self, data: Mapping[str, Any]) -> tuple[str, ...]:
-        """The output handles of a node that is configured so."""
-
-    def check(self, data: Mapping[str, Any]) -> Sequence[ConfigProblem]:
-        """What is wrong with the configuration."""
-
-    def references(self, data: Mapping[str, Any]) -> Sequence[NodeReference]:
-        """The nodes that its expressions name."""
-
-
-class NodeTypes(Protocol):
-    """The node types that exist."""
-
-    def get(self, name: str) -> NodeTypeRules | None:
-        """The type of this name."""
-
-    def nearest(self, name: str) -> str | None:
-        """The known name that is most like this one."""
-
-    def why_off(self, name: str) -> str | None:
-        """Why a type that there is can't be used, as a sentence; None where there is none, or it can."""
 
 
 @dataclass(frozen=True, slots=True)
