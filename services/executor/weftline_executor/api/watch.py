@@ -6,7 +6,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import replace
+
+from msgspec import structs
 
 from weftline.v1 import workflow_service_pb2 as pb
 from weftline_executor import __version__
@@ -294,7 +295,7 @@ class _WatchAll(_Watch):
     def passed(self, batch: Batch) -> Batch:
         self.place = batch.commit
         shown = self.shown.get(batch.workflow_id, 0)
-        return cut(batch, shown) if self._news(batch.workflow_id, batch.last_seq) else replace(batch, events=())
+        return cut(batch, shown) if self._news(batch.workflow_id, batch.last_seq) else structs.replace(batch, events=())
 
     def _news(self, workflow_id: str, last_seq: int) -> bool:
         """Whether not all events of the workflow up to `last_seq` were sent."""

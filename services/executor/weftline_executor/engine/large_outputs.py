@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import msgspec
 
@@ -61,7 +60,7 @@ class LargeOutputs:
             done(Failure("the output could not be stored; the executor's log says why", "artifact_failed"))
             return
         shown = await asyncio.to_thread(preview, success.output)
-        done(replace(success, output=shown, artifact=artifact))
+        done(msgspec.structs.replace(success, output=shown, artifact=artifact))
 
     async def _load(
         self, wanted: Mapping[str, Artifact], done: Callable[[Mapping[str, object] | Failure], None]

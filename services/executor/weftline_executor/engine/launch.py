@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
+
 from weftline_executor.engine.attempt import Attempt, Reporter
 from weftline_executor.engine.outcome import Result
 from weftline_executor.graph import NodeDef
@@ -60,8 +62,7 @@ class Owner(Reporter, Protocol):
         """The attempt ended, or has come to where it waits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(Struct, frozen=True):
     """All that is needed to run one attempt.
 
     What is `heavy` has more to read than may be worked on in the engine's event loop.

@@ -34,8 +34,7 @@ _log = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
 
 
-@dataclass(frozen=True, slots=True)
-class Success:
+class Success(msgspec.Struct, frozen=True):
     """The attempt gave `output` (JSON text); `handle` is the output handle that fired, or empty.
 
     `reason` says how, unless the node ran. Once the output is kept as an `artifact`, `output` is a preview of it.

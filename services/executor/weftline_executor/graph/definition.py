@@ -29,8 +29,7 @@ _FAILURE_POLICIES = ("fail_fast", "continue")
 _CONFLICT_POLICIES = ("reject", "replace", "attach")
 
 
-@dataclass(frozen=True, slots=True)
-class NodeDef:
+class NodeDef(msgspec.Struct, frozen=True):
     """One node: `data` is its configuration, `at` its place in the definition's `nodes`.
 
     Nodes with equal `kind` (the type and the JSON text of the data) are configured alike. Where the node has a body,
@@ -47,8 +46,7 @@ class NodeDef:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class EdgeDef:
+class EdgeDef(msgspec.Struct, frozen=True, gc=False):
     """One edge between nodes, by id; `source_handle` is empty when the edge leaves from the node as such."""
 
     source: str

@@ -215,7 +215,7 @@ class _Compilation:
         body = msgspec.json.encode(raw)
         self._check_body(node, body, drawn)
         data = {key: value for key, value in node.data.items() if key != BODY_KEY}
-        return replace(node, data=data, body=body, kind=(node.type, msgspec.json.encode(data) + body))
+        return msgspec.structs.replace(node, data=data, body=body, kind=(node.type, msgspec.json.encode(data) + body))
 
     def _check_body(self, node: NodeDef, body: bytes, drawn: Body) -> None:
         if self._depth >= MAX_BODY_DEPTH:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from msgspec import Struct
 
 from weftline_executor.model.events import Event
 from weftline_executor.model.states import RunState
@@ -17,8 +19,7 @@ class Command:
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """Events of one run with contiguous seqs that are committed together.
 
     `commit` is the batch's place in the order of all workflows' commits; 0 until it is committed.
@@ -28,7 +29,7 @@ class Batch:
     run_id: str
     events: tuple[Event, ...]
     commands: tuple[Command, ...] = ()
-    commit: int = field(default=0)
+    commit: int = 0
 
     @property
     def first_seq(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
@@ -69,7 +69,7 @@ def cut(batch: Batch, after_seq: int) -> Batch:
     """The batch without the events up to `after_seq`."""
     if batch.first_seq > after_seq:
         return batch
-    return replace(batch, events=batch.events[after_seq + 1 - batch.first_seq :])
+    return msgspec.structs.replace(batch, events=batch.events[after_seq + 1 - batch.first_seq :])
 
 
 def started(batch: Batch) -> RunStarted | None:

@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from weftline_executor.errors import BatchRefused, StaleWriter
 from weftline_executor.model.records import Batch, CommandRecord, Head, Retention, RunRecord
 from weftline_executor.model.states import RunState
@@ -72,7 +74,7 @@ class MemoryStore:
             kept = Batch(batch.workflow_id, batch.run_id, part.events, commit=self._last_commit)
             workflow.batches.append(kept)
             self._log.append(kept)
-        stored = replace(batch, commit=self._last_commit, commands=())
+        stored = structs.replace(batch, commit=self._last_commit, commands=())
         workflow.head = stored.last_seq
         start = started(batch)
         if start is not None:

@@ -9,7 +9,6 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -266,7 +265,7 @@ class SqliteStore:
             stored = []
             for batch in batches:
                 commit = self._insert(connection, batch, commit)
-                stored.append(replace(batch, commit=commit, commands=()))
+                stored.append(msgspec.structs.replace(batch, commit=commit, commands=()))
             connection.execute("COMMIT")
         except BaseException:
             # Before the rollback, which may fail too: a key that is not in the log must not be used again.
