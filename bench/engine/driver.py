@@ -42,7 +42,10 @@ class Request:
 
 @dataclass(slots=True)
 class Seen:
-    """What the watch told of one run, times as of time.monotonic and (of nodes) in ms as of the executor."""
+    """What the watch told of one run, times as of time.monotonic and (of nodes) in ms as of the executor.
+
+    `bodies` are the workflows that its nodes ran as their bodies.
+    """
 
     seq: int = 0
     succeeded: int = 0
@@ -51,6 +54,7 @@ class Seen:
     running_ms: dict[str, int] = field(default_factory=dict)
     success_ms: dict[str, int] = field(default_factory=dict)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    bodies: list[str] = field(default_factory=list)
 
     def take(self, event: events_pb2.Event, now: float) -> None:
         """Notes one durable event; raises EventsLost when one before it is missing, or the run failed."""
@@ -100,12 +104,13 @@ class Driver:
         await self._or_watch_fails(self._all_end(requests, runs))
         seconds = max(run.ended_at for run in runs) - started
         cpu = self._cost.cpu() - cpu
-        nodes = len(graph.nodes) * work.runs
-        if sum(run.succeeded for run in runs) != nodes:
-            raise EventsLost(f"{sum(run.succeeded for run in runs)} of {nodes} nodes succeeded")
+        nodes = len(graph.nodes) * (1 + graph.items) * work.runs
+        all_runs = [*runs, *(self._seen[body] for run in runs for body in run.bodies)]
+        if sum(run.succeeded for run in all_runs) != nodes:
+            raise EventsLost(f"{sum(run.succeeded for run in all_runs)} of {nodes} nodes succeeded")
         figures = {
             "nodes": nodes,
-            "events": sum(run.seq for run in runs),
+            "events": sum(run.seq for run in all_runs),
             "seconds": seconds,
             "nodesPerSecond": nodes / seconds,
             "cpu": cpu,
@@ -115,7 +120,8 @@ class Driver:
             "peakRss": self._cost.peak_rss(),
         }
         for each in ids:
-            del self._seen[each]
+            for body in self._seen.pop(each).bodies:
+                del self._seen[body]
         return figures
 
     async def _all_end(self, requests: Sequence[pb.StartWorkflowRequest], runs: Sequence[Seen]) -> None:
@@ -142,8 +148,19 @@ class Driver:
                 self._begun.set()
             for event in response.events:
                 if event.seq:
-                    self._seen[event.workflow_id].take(event, now)
+                    self._run_of(event).take(event, now)
         raise EventsLost("the executor ended the watch")
+
+    def _run_of(self, event: events_pb2.Event) -> Seen:
+        """The run that an event is of; that of a body begins with its start, which names the run around it."""
+        run = self._seen.get(event.workflow_id)
+        if run is None:
+            around = self._seen.get(event.workflow_start.parent.workflow_id)
+            if around is None:
+                raise EventsLost(f"{event.workflow_id}: nobody started it, or its start was not told")
+            around.bodies.append(event.workflow_id)
+            run = self._seen[event.workflow_id] = Seen()
+        return run
 
 
 def _ready_to_start(graph: shapes.Graph, run: Seen) -> float:

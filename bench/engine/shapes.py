@@ -13,10 +13,11 @@ PARENTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Nodes in an order in which they may run, and edges from node to node."""
+    """Nodes in an order in which they may run, and edges from node to node; each runs a body for so many `items`."""
 
     nodes: list[str]
     edges: list[tuple[str, str]]
+    items: int = 0
 
     def parents(self) -> dict[str, list[str]]:
         """The parents of every node."""
@@ -57,9 +58,19 @@ def layered(count: int) -> Graph:
     return Graph(nodes, edges)
 
 
+def map_over(count: int) -> Graph:
+    """One node that runs a body of one node for each of `count` items; other engines are not asked to."""
+    return Graph(["each"], [], count)
+
+
 def definition(graph: Graph) -> str:
     """The graph as a workflow of Weftline."""
-    nodes = [{"id": node, "type": "noop", "data": {}} for node in graph.nodes]
+    if graph.items:
+        items = {"items": list(range(graph.items))}
+        nodes = [{"id": node, "type": "map", "data": items} for node in graph.nodes]
+        nodes += [{"id": f"{node}-body", "type": "noop", "data": {}, "parentId": node} for node in graph.nodes]
+    else:
+        nodes = [{"id": node, "type": "noop", "data": {}} for node in graph.nodes]
     edges = [{"source": source, "target": target} for source, target in graph.edges]
     return json.dumps({"nodes": nodes, "edges": edges, "config": {}})
 
@@ -81,4 +92,4 @@ class Work:
         return graph if self.runs == 1 else f"{self.runs:,} x {graph}"
 
 
-SHAPES: dict[str, Callable[[int], Graph]] = {"chain": chain, "fan-out": fan_out, "layered": layered}
+SHAPES: dict[str, Callable[[int], Graph]] = {"chain": chain, "fan-out": fan_out, "layered": layered, "map": map_over}

@@ -31,6 +31,7 @@ CHAIN, FAN_OUT, LAYERED = Work("chain", 500), Work("fan-out", 1_000), Work("laye
 SMALL = Work("chain", 10, runs=200)
 WARM_UP = Work("layered", 200)
 HUGE, LARGE = Work("fan-out", 50_000), Work("fan-out", 1_000)
+BODIES, FEW_BODIES = Work("map", 1_000), Work("map", 20)
 THREE_STEPS = Work("chain", 3)
 THREE_STEP_RUNS = 50
 RATES = {CHAIN: 1_000, FAN_OUT: 15_000, LAYERED: 15_000, SMALL: 10_000}
@@ -50,14 +51,21 @@ def run(*, quick: bool) -> Outcome:
     }
     huge = LARGE if quick else HUGE
     large = _large(huge, LARGE)
+    loop = FEW_BODIES if quick else BODIES
+    bodies = _bodies(loop, times)
     small = _small(5 if quick else THREE_STEP_RUNS)
     claims = [
         claim
         for index, (work, kind) in enumerate(zip(works, RATES, strict=True))
         for claim in _claims(str(work), kind, {name: runs[index] for name, runs in found.items()})
     ]
-    claims += _large_claims(huge, large) + _small_claims(small)
-    figures = {**found, "executor, many nodes": large, "executor, three nodes": small}
+    claims += _large_claims(huge, large) + _bodies_claims(loop, bodies) + _small_claims(small)
+    figures = {
+        **found,
+        "executor, many nodes": large,
+        "executor, bodies": bodies,
+        "executor, three nodes": small,
+    }
     voids = [f"{name}: {each['void']}" for name, runs in figures.items() for run in runs for each in run if _void(each)]
     return Outcome("engine", claims, figures, sorted(set(voids)))
 
@@ -118,6 +126,16 @@ def _large_claims(work: Work, runs: Runs) -> list[Claim]:
     ]
 
 
+def _bodies_claims(work: Work, runs: Runs) -> list[Claim]:
+    """What a run of a body costs: an item is a run of a workflow of one node."""
+    (each,) = runs
+    load = f"{work.shape} over {work.size:,} items"
+    return [
+        Claim(load, "items/s", "", middle(_values(each, "nodesPerSecond"))),
+        Claim(load, "CPU-s per 1,000 items", "", _cpu(each)),
+    ]
+
+
 def _small_claims(runs: Runs) -> list[Claim]:
     (three,) = runs
     seconds = middle(_values(three, "seconds"))
@@ -138,6 +156,11 @@ def _large(huge: Work, few: Work) -> Runs:
     progress("engine: executor, many nodes")
     works = [huge, few]
     return _in_folder(lambda folder: _drive(folder, works, RUNS), works)
+
+
+def _bodies(work: Work, times: int) -> Runs:
+    progress("engine: executor, bodies")
+    return _in_folder(lambda folder: _drive(folder, [WARM_UP, work], times)[1:], [work])
 
 
 def _small(times: int) -> Runs:
