@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import cycle
 
-from grpc import aio
+from grpc import ChannelConnectivity, aio
 
 from weftline.v1 import workflow_service_pb2_grpc
 
@@ -26,15 +26,25 @@ _OPTIONS: list[tuple[str, int]] = [
 
 
 class ChannelPool:
-    """`size` channels to `address`, handed out in turn."""
+    """`size` channels to `address`, handed out in turn: those that are connected, if any is.
+
+    One that has failed refuses calls until it tries again, which may be when others have long succeeded.
+    """
 
     def __init__(self, address: str, size: int) -> None:
         self._channels = [aio.insecure_channel(address, options=_OPTIONS) for _ in range(size)]
-        self._stubs = cycle([workflow_service_pb2_grpc.WorkflowServiceStub(channel) for channel in self._channels])
+        self._stubs = [workflow_service_pb2_grpc.WorkflowServiceStub(channel) for channel in self._channels]
+        self._turn = cycle(range(size))
 
     def stub(self) -> workflow_service_pb2_grpc.WorkflowServiceStub:
         """The stub whose turn it is."""
-        return next(self._stubs)
+        turn = first = next(self._turn)
+        for _ in self._channels:
+            # Asking also has a channel that is idle connect, so that it takes part again.
+            if self._channels[turn].get_state(try_to_connect=True) is ChannelConnectivity.READY:
+                return self._stubs[turn]
+            turn = next(self._turn)
+        return self._stubs[first]
 
     async def close(self) -> None:
         """End all calls and close the channels."""
