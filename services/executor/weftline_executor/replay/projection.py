@@ -90,6 +90,7 @@ class NodeState:
         self.handled = Handling.NONE
         self.due = 0
         self.output = NO_JSON
+        self.artifact = None
 
 
 class RunProjection:
@@ -284,7 +285,6 @@ class RunProjection:
         state = self._transit(event.node, event)
         state.duration = event.duration
         state.error = event.error
-        state.artifact = None
         state.code = event.code
         state.output = event.details
         state.handled = event.handled
