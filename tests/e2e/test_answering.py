@@ -1,8 +1,9 @@
-"""Nodes that wait are answered and runs repeated over the real services, from a browser's side and from a shell."""
+"""Nodes that wait are answered, runs repeated and large outputs fetched over the real services, as people do it."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -48,10 +49,13 @@ def fits(message: Json, wanted: Json) -> bool:
 async def all_of(client: Client, *wanted: Json) -> None:
     """Take messages until each of these has come, in whatever order."""
     missing = list(wanted)
-    async with asyncio.timeout(30):
-        while missing:
-            message = await client.next()
-            missing = [each for each in missing if not fits(message, each)]
+    try:
+        async with asyncio.timeout(30):
+            while missing:
+                message = await client.next()
+                missing = [each for each in missing if not fits(message, each)]
+    except TimeoutError:
+        raise AssertionError(f"{missing} did not come; seen: {client.seen}") from None
 
 
 def check_document(*clients: Client) -> None:
@@ -119,3 +123,38 @@ async def test_a_rejection_fails_the_run_and_a_retry_asks_again(tmp_path: Path) 
         again = await shell(stack, "rerun", "letter", "--from", "send")
         assert again.code == 0
         assert "reused" in again.out
+
+
+async def test_an_output_too_large_for_an_event_is_had_whole_over_http_and_in_a_shell(tmp_path: Path) -> None:
+    value = {"rows": ["x" * 1000] * 200, "html": "<script>alert(1)</script>"}
+    body = definition(
+        [node("large", "set", values=value), node("all", "output", value="{{ nodes.large.output }}")], "large>all"
+    )
+    saved = tmp_path / "rows.json"
+    async with running_stack(tmp_path) as stack, connected(stack, "weftline.v1") as (browser,):
+        await browser.subscribe("large")
+        await browser.send("workflow.start", "large", json.loads(body))
+        given = await browser.until(lambda message: fits(message, about("node.success", "large")))
+        artifact = given["payload"]["artifact"]
+        assert given["payload"]["data"] != value
+        ended = (await browser.of_type("execution.complete"))["payload"]
+        async with aiohttp.ClientSession() as http:
+            async with http.get(f"{stack.http}/api/artifacts/{artifact['uri']}") as answer:
+                assert answer.content_type == "application/octet-stream"
+                whole = await answer.read()
+            async with http.get(
+                f"{stack.http}/api/artifacts/{ended['artifact']['uri']}", headers={"Accept": "application/json"}
+            ) as answer:
+                assert await answer.json() == {"all": value}
+            missing = artifact["uri"][:-1] + ("0" if artifact["uri"][-1] != "0" else "1")
+            for uri, status in ((missing, 404), ("weftline:..%2F..%2Fpasswd", 404)):
+                async with http.get(f"{stack.http}/api/artifacts/{uri}") as answer:
+                    assert (answer.status, bool((await answer.json())["code"])) == (status, True)
+        assert (len(whole), hashlib.sha256(whole).hexdigest()) == (artifact["size"], artifact["sha256"])
+        assert json.loads(whole) == value
+        fetched = await shell(stack, "artifact", artifact["uri"], "--out", str(saved))
+        assert (fetched.code, saved.read_bytes()) == (0, whole)
+        assert (await shell(stack, "artifact", missing)).code == 4
+        assert (await shell(stack, "artifact", "weftline:../x")).code == 2
+        assert f"weftline artifact {ended['artifact']['uri']}" in (await shell(stack, "get", "large")).out
+        check_document(browser)
