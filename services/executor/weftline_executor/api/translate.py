@@ -201,7 +201,8 @@ def node_state(node_id: str, state: NodeState | None) -> pb.NodeTransition:
     if state is None:
         return message
     message.status = NODE_STATUSES[state.status]
-    message.attempt = state.attempt
+    # A skip is no attempt, also of a node that has begun; so its event says, too.
+    message.attempt = 0 if state.status is NodeStatus.SKIPPED else state.attempt
     message.reason = state.reason
     if state.status is NodeStatus.SUCCESS:
         message.data_json, message.handle, message.by = text(state.output), state.handle, state.by

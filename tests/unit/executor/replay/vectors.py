@@ -143,7 +143,9 @@ def shown(projection: RunProjection) -> dict[str, Any]:
 def _shown_node(node_id: str, state: NodeState | None) -> dict[str, Any]:
     if state is None:
         return {"nodeId": node_id, "status": "pending", "attempt": 0}
-    found = {"nodeId": node_id, "status": state.status.value, "attempt": state.attempt}
+    # A skip is no attempt, also of a node that has begun.
+    attempt = 0 if state.status is NodeStatus.SKIPPED else state.attempt
+    found = {"nodeId": node_id, "status": state.status.value, "attempt": attempt}
     waits = state.reason in WAITS
     more = {
         "data": _value(state.output) if waits or state.status in (NodeStatus.SUCCESS, NodeStatus.ERROR) else None,
