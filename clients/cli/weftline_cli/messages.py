@@ -190,6 +190,7 @@ def _origin(run: ev.WorkflowStart | ws.WorkflowSnapshot) -> dict[str, Any]:
             "runId": parent.run_id,
             "nodeId": parent.node_id,
             "depth": parent.depth,
+            **({"item": parent.item} if parent.HasField("item") else {}),
         }
     if run.rerun_of:
         origin["rerunOf"] = run.rerun_of

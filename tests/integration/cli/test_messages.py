@@ -14,12 +14,13 @@ from weftline_cli.messages import event_message
 from weftline_cli.messages import snapshot_message as cli_snapshot
 
 CHANGE = ev.RunStateChange(state=ev.RUN_STATE_PAUSING, by="ada", in_flight=["a"], mode="drain", reason="lunch")
-PARENT = ev.ParentNode(workflow_id="outer", run_id="o", node_id="each", depth=1)
+PARENT = ev.ParentNode(workflow_id="outer", run_id="o", node_id="each", depth=1, item=0)
 START = ev.WorkflowStart(definition_json='{"nodes":[],"parent":1}', by="ada", parent=PARENT, rerun_of=make.NEWER_RUN)
 ARTIFACT = ev.Artifact(uri="weftline:r/ab", size_bytes=70_000, sha256="ab", content_type="application/json")
 EVENTS = [
     make.started(1, "a", "b"),
     make.event(1, workflow_start=START),
+    make.event(1, workflow_start=ev.WorkflowStart(definition_json="{}", parent=ev.ParentNode(workflow_id="outer"))),
     make.event(2, workflow_pause=CHANGE),
     make.event(3, workflow_resume=ev.RunStateChange(state=ev.RUN_STATE_RUNNING)),
     make.event(4, workflow_stop=ev.RunStateChange(state=ev.RUN_STATE_STOPPING, by="ada", mode="terminate")),

@@ -35,8 +35,8 @@ def node(status: ev.NodeStatus.ValueType, **fields: Any) -> ev.NodeTransition:
     return ev.NodeTransition(node_id="n", status=status, attempt=2, **fields)
 
 
-PARENT = ev.ParentNode(workflow_id="outer", run_id="o", node_id="each", depth=1)
-PARENT_PAYLOAD = {"workflowId": "outer", "runId": "o", "nodeId": "each", "depth": 1}
+PARENT = ev.ParentNode(workflow_id="outer", run_id="o", node_id="each", depth=1, item=0)
+PARENT_PAYLOAD = {"workflowId": "outer", "runId": "o", "nodeId": "each", "depth": 1, "item": 0}
 ARTIFACT = ev.Artifact(uri="weftline:r/ab", size_bytes=70_000, sha256="ab", content_type="application/json")
 ARTIFACT_PAYLOAD = {"uri": "weftline:r/ab", "size": 70_000, "sha256": "ab", "contentType": "application/json"}
 

@@ -53,7 +53,8 @@ def failure_line(failure: Failure, view: RunView) -> Text:
 
 def body_words(parent: ev.ParentNode) -> str:
     """Return of which node a workflow is the body."""
-    return f"body of node {text.one_line(parent.node_id)} of {parent.workflow_id} (run {parent.run_id})"
+    item = f", for item {parent.item}" if parent.HasField("item") else ""
+    return f"body of node {text.one_line(parent.node_id)} of {parent.workflow_id} (run {parent.run_id}){item}"
 
 
 def open_wait_lines(view: RunView) -> Iterator[Text]:

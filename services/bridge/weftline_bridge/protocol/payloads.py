@@ -77,12 +77,16 @@ class NodePayload(Payload):
 
 
 class ParentPayload(Payload):
-    """The node that runs a workflow as its body; `depth` counts the runs around it."""
+    """The node that runs a workflow as its body, for its item of that number if there are several.
+
+    `depth` counts the runs around it.
+    """
 
     workflow_id: str
     run_id: str
     node_id: str
     depth: int
+    item: int | None = None
 
 
 class RunStatePayload(Payload):

@@ -121,7 +121,8 @@ def node_payload(node: events_pb2.NodeTransition) -> NodePayload:
 
 def parent_payload(parent: events_pb2.ParentNode) -> ParentPayload:
     """The node that runs a workflow as its body, as it is in JSON."""
-    return ParentPayload(parent.workflow_id, parent.run_id, parent.node_id, parent.depth)
+    item = parent.item if parent.HasField("item") else None
+    return ParentPayload(parent.workflow_id, parent.run_id, parent.node_id, parent.depth, item)
 
 
 def progress_payload(progress: events_pb2.Progress) -> ProgressPayload:
