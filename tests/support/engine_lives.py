@@ -89,7 +89,9 @@ class SameLoop:
     def __init__(self, blocked_seconds: float) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def submit(self, attempt: Attempt, coroutine: Coroutine[Any, Any, Any], done: Done) -> Callable[[], object]:
+    def submit(
+        self, group: str, attempt: Attempt, coroutine: Coroutine[Any, Any, Any], done: Done
+    ) -> Callable[[], object]:
         """See NodeLoops."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)

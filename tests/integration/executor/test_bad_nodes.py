@@ -90,6 +90,19 @@ async def test_a_node_that_blocks_its_thread_holds_up_no_other(client: Client, g
         assert (await watch.until(is_terminal)).HasField("complete")
 
 
+async def test_an_async_node_that_blocks_its_loop_holds_up_no_node_of_another_type(gate: Gate) -> None:
+    # The watch on loops would come too late, and ends the blocker no sooner than the test has ended.
+    async with running_executor(blocked_loop_seconds=600) as executor:
+        client = executor.client
+        async with client.watch("blocked") as watch:
+            await client.start(definition([node("blocker", "test.block_loop", gate=str(gate))]), "blocked")
+            await watch.until(is_node("blocker", "running"))
+            for node_type in ("test.step", "delay"):
+                assert ends(await client.run(definition([node("a", node_type)]))) == {"a": "success"}
+            gate.open()
+            await watch.until(is_terminal)
+
+
 @pytest.mark.parametrize("node_type", ["test.block_loop", "test.block_loop_below"])
 async def test_an_async_node_that_blocks_its_loop_is_failed_and_the_others_go_on(node_type: str, gate: Gate) -> None:
     async with running_executor(blocked_loop_seconds=0.3) as executor:

@@ -106,7 +106,7 @@ class Launcher:
                 # A task that lets these through ends its event loop, and every other node in it.
                 return self._failure(launch, error)
 
-        attempt.cancel = self._loops.submit(attempt, work(), done)
+        attempt.cancel = self._loops.submit(launch.node.type.loop, attempt, work(), done)
 
     def _report(self, launch: Launch, result: Result) -> None:
         shown = without_secrets(result, launch.attempt.secrets)

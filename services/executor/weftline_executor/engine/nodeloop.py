@@ -12,6 +12,7 @@ from typing import Any
 from weftline_executor.engine.attempt import Attempt
 
 BEAT_SECONDS = 0.25
+MAX_LOOPS = 32
 _log = logging.getLogger(__name__)
 
 Done = Callable[[asyncio.Task[Any]], None]
@@ -90,34 +91,52 @@ class NodeLoop:
 
 
 class NodeLoops:
-    """The loop for new coroutines, replaced when one blocks it."""
+    """A loop for coroutines of each of some groups, replaced when one blocks it; a coroutine blocks its own group only.
+
+    There are `MAX_LOOPS` at most; groups that come later share those.
+    """
 
     def __init__(self, blocked_seconds: float) -> None:
         self._blocked_seconds = blocked_seconds
-        self._made = 1
-        self._current = NodeLoop("weftline-nodes-1")
+        self._made = 0
+        self._loops: dict[int, NodeLoop] = {}
+        self._places: dict[str, int] = {}
 
-    def submit(self, attempt: Attempt, coroutine: Coroutine[Any, Any, Any], done: Done) -> Callable[[], None]:
+    def submit(
+        self, group: str, attempt: Attempt, coroutine: Coroutine[Any, Any, Any], done: Done
+    ) -> Callable[[], None]:
         """See NodeLoop.submit."""
-        return self._current.submit(attempt, coroutine, done)
+        place = self._places.get(group)
+        if place is None:
+            place = self._places[group] = len(self._places) % MAX_LOOPS
+        loop = self._loops.get(place)
+        if loop is None:
+            loop = self._make(place)
+        return loop.submit(attempt, coroutine, done)
 
     async def watch(self, on_blocked: Callable[[Attempt, Sequence[Attempt]], None]) -> None:
-        """Goes on with a fresh loop whenever an attempt blocks the one there is, until cancelled.
+        """Goes on with a fresh loop whenever an attempt blocks one, until cancelled.
 
         Calls `on_blocked` with that attempt, and with those that it keeps from going on.
         """
         while True:
             await asyncio.sleep(min(1.0, self._blocked_seconds / 4))
-            attempt = self._current.blocked_by(self._blocked_seconds)
-            if attempt is None:
-                continue
-            _log.warning("node %r blocks its event loop; new nodes get another", attempt.node_id)
-            beside = [other for other in self._current.attempts() if other is not attempt]
-            self._current.stop()
-            self._made += 1
-            self._current = NodeLoop(f"weftline-nodes-{self._made}")
-            on_blocked(attempt, beside)
+            for place, loop in list(self._loops.items()):
+                attempt = loop.blocked_by(self._blocked_seconds)
+                if attempt is None:
+                    continue
+                _log.warning("node %r blocks its event loop; new nodes get another", attempt.node_id)
+                beside = [other for other in loop.attempts() if other is not attempt]
+                loop.stop()
+                self._make(place)
+                on_blocked(attempt, beside)
 
     def stop(self) -> None:
-        """Ends the current loop."""
-        self._current.stop()
+        """Ends the loops."""
+        for loop in self._loops.values():
+            loop.stop()
+
+    def _make(self, place: int) -> NodeLoop:
+        self._made += 1
+        loop = self._loops[place] = NodeLoop(f"weftline-nodes-{self._made}")
+        return loop

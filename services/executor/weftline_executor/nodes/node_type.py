@@ -15,6 +15,8 @@ from weftline_executor.nodes.prepared import PreparedCall, arguments
 MAX_HANDLE = 256
 """How many characters the name of an output handle may have."""
 
+_BUILTINS = "weftline_executor.nodes.builtin."
+
 INLINE_MS = 1.0
 """What a node takes whose function is done in microseconds."""
 
@@ -67,6 +69,11 @@ class NodeType:
     expects: Expects | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
     idempotency_of: IdempotencyOf | None = None
+
+    @property
+    def loop(self) -> str:
+        """Which coroutines this type's share an event loop with: those of the built-in types, else of its own alone."""
+        return "" if self.function.__module__.startswith(_BUILTINS) else self.name
 
     def expected_ms(self, data: Mapping[str, object]) -> float | None:
         """Give how long the configuration says that a node takes, in milliseconds; None where it says nothing.
