@@ -48,16 +48,28 @@ def write(outcomes: Sequence[Outcome], machine: dict[str, Any], folder: Path, *,
 
 
 def document(outcomes: Sequence[Outcome], machine: dict[str, Any], path: Path) -> None:
-    """Puts the machine's shape and the table between the two marks of a Markdown document.
+    """Puts the machine's shape and the table between two marks of a Markdown document.
 
-    Raises ValueError when the document does not have them.
+    A benchmark that has marks of its own there, `<!-- figures of NAME -->` and so on, gets a table of its own. Raises
+    ValueError when the document does not have the marks.
     """
     text = path.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{path} has no {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n{_machine(machine)}\n\n{table(outcomes)}\n{END}{after}")
+    own = [outcome for outcome in outcomes if f"<!-- figures of {outcome.name} -->" in text]
+    others = [outcome for outcome in outcomes if outcome not in own]
+    for outcome in own:
+        marks = f"<!-- figures of {outcome.name} -->", f"<!-- end of figures of {outcome.name} -->"
+        text = _between(text, *marks, f"{_machine(machine)}\n\n{table([outcome])}", path)
+    if others or not own:
+        text = _between(text, BEGIN, END, f"{_machine(machine)}\n\n{table(others)}", path)
+    path.write_text(text)
+
+
+def _between(text: str, begin: str, end: str, content: str, path: Path) -> str:
+    before, begins, rest = text.partition(begin)
+    _, ends, after = rest.partition(end)
+    if not begins or not ends:
+        raise ValueError(f"{path} has no {begin} and {end}")
+    return f"{before}{begin}\n{content}\n{end}{after}"
 
 
 def progress(text: str) -> None:

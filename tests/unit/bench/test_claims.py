@@ -76,6 +76,19 @@ def test_a_document_gets_the_table_between_its_marks_and_keeps_the_rest(tmp_path
     assert "old" not in text
 
 
+def test_a_benchmark_with_marks_of_its_own_leaves_the_other_table_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "document.md"
+    path.write_text(f"{BEGIN}\nothers\n{END}\n<!-- figures of eta -->\nold\n<!-- end of figures of eta -->\nafter\n")
+    outcome = Outcome("eta", [Claim("load", "off", "", 1.0)], {})
+    for _ in range(2):
+        document([outcome], MACHINE, path)
+    text = path.read_text()
+    assert text.startswith(f"{BEGIN}\nothers\n{END}\n<!-- figures of eta -->\n2 cores")
+    assert text.count(table([outcome])) == 1
+    assert text.endswith("<!-- end of figures of eta -->\nafter\n")
+    assert "old" not in text
+
+
 def test_a_document_without_marks_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "document.md"
     path.write_text("no marks\n")
