@@ -138,6 +138,15 @@ async def test_what_cannot_be_completed_says_why(client: Client, gate: Gate) -> 
         await complete(client, "ask")
 
 
+async def test_nobody_is_told_a_time_left_while_somebody_has_to_answer(client: Client) -> None:
+    async with client.watch() as watch:
+        await client.start(chain(node("ask", "approval"), node("b"), node("c")))
+        await watch.until(is_node("ask", "pending"))
+        assert not (await client.snapshot()).progress.HasField("estimated_remaining_ms")
+        await complete(client, "ask")
+        await watch.until(is_terminal)
+
+
 async def test_a_waiting_node_takes_no_slot_and_holds_up_no_pause(client: Client) -> None:
     nodes = [node("ask", "approval"), node("b", "wait_for_event", event="e"), node("c")]
     async with client.watch() as watch:

@@ -100,8 +100,8 @@ class ProgressReport:
         )
 
     def _remaining(self) -> int | None:
-        """Time left while the run goes on; nobody knows how long a pause is."""
-        if self._projection.state is not RunState.RUNNING:
+        """Time left while the run goes on; nobody knows how long a pause is, or when somebody answers."""
+        if self._projection.state is not RunState.RUNNING or self._projection.open_waits:
             return None
         return self._estimate.remaining(*self._working())
 

@@ -123,6 +123,7 @@ class RunProjection:
         self.failed_nodes = 0
         self.skipped_nodes = 0
         self.running_nodes = 0
+        self.open_waits = 0
         self.current_node = ""
         self.nodes: dict[str, NodeState] = {}
         self.logs: deque[LogWritten] = deque(maxlen=KEPT_LOGS)
@@ -230,6 +231,8 @@ class RunProjection:
         if status is None or self.state.final:
             raise IllegalTransition(f"node {node_id!r}", before, type(event).__name__)
         state = self.node(node_id) if known is None else known
+        if state.status is NodeStatus.PENDING and state.reason in WAITS:
+            self.open_waits -= 1
         if state.status is NodeStatus.RUNNING:
             self.running_nodes -= 1
         state.forget_end()
@@ -251,6 +254,7 @@ class RunProjection:
         elif event.reason is PendingReason.RECOVERED:
             state.recoveries += 1
         if event.reason in WAITS:
+            self.open_waits += 1
             state.output = event.details
         elif event.reason not in (PendingReason.RECOVERED, PendingReason.CONCURRENCY):
             # The next attempt begins anew; only after a crash does an attempt go on where the one before was.
