@@ -22,13 +22,14 @@ class RingLimits:
 class Ring:
     """Contiguous durable messages up to the head, oldest dropped first."""
 
-    __slots__ = ("_bytes", "_limits", "_marks", "_messages")
+    __slots__ = ("_dropped", "_ends", "_limits", "_marks", "_messages")
 
     def __init__(self, limits: RingLimits) -> None:
         self._limits = limits
         self._messages: deque[Message] = deque()
         self._marks: deque[tuple[float, int]] = deque()
-        self._bytes = 0
+        self._ends: deque[int] = deque()
+        self._dropped = 0
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -36,7 +37,16 @@ class Ring:
     @property
     def bytes(self) -> int:
         """Bytes of JSON that are kept."""
-        return self._bytes
+        return self._ends[-1] - self._dropped if self._ends else 0
+
+    def bytes_after(self, seq: int) -> int:
+        """Bytes of JSON of the kept messages after `seq`."""
+        if not self._messages:
+            return 0
+        passed = seq - self._messages[0].seq
+        if passed >= len(self._messages):
+            return 0
+        return self._ends[-1] - (self._ends[passed] if passed >= 0 else self._dropped)
 
     def extend(self, messages: Sequence[Message], now: float) -> None:
         """Add the messages that follow the newest one kept; `now` is a monotonic time in seconds.
@@ -48,9 +58,12 @@ class Ring:
         if self._messages and messages[0].seq != self._messages[-1].seq + 1:
             raise ValueError(f"seq {messages[0].seq} does not follow {self._messages[-1].seq}")
         self._messages.extend(messages)
-        self._bytes += sum([len(message.data) for message in messages])
+        end = self._ends[-1] if self._ends else self._dropped
+        for message in messages:
+            end += len(message.data)
+            self._ends.append(end)
         self._marks.append((now, messages[-1].seq))
-        while len(self._messages) > self._limits.events or self._bytes > self._limits.bytes:
+        while len(self._messages) > self._limits.events or self.bytes > self._limits.bytes:
             self._drop_oldest()
 
     def expire(self, now: float) -> None:
@@ -65,7 +78,8 @@ class Ring:
         """Forget everything: what comes next does not follow it."""
         self._messages.clear()
         self._marks.clear()
-        self._bytes = 0
+        self._ends.clear()
+        self._dropped = 0
 
     def covers(self, seq: int, head: int) -> bool:
         """Whether every message after `seq` up to `head` is here."""
@@ -89,6 +103,6 @@ class Ring:
 
     def _drop_oldest(self) -> None:
         oldest = self._messages.popleft()
-        self._bytes -= len(oldest.data)
+        self._dropped = self._ends.popleft()
         while self._marks and self._marks[0][1] <= oldest.seq:
             self._marks.popleft()

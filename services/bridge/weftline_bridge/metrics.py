@@ -116,6 +116,21 @@ class Metrics:
         self.conflated = Counter(
             "weftline_bridge_conflated_total", "Messages replaced by a newer one for a slow client.", registry=registry
         )
+        shed = Counter(
+            "weftline_bridge_shed_total",
+            "Logs left out for a slow client, by their level.",
+            ["level"],
+            registry=registry,
+        )
+        self.shed = {number: shed.labels(name) for number, name in ((1, "debug"), (2, "info"))}
+        self.gaps = Counter(
+            "weftline_bridge_gaps_total", "Gaps told to slow clients in place of logs.", registry=registry
+        )
+        self.replaced = Counter(
+            "weftline_bridge_replaced_total",
+            "Times that the events of a workflow made way for its state, for a slow client.",
+            registry=registry,
+        )
         self.suppressed = Counter(
             "weftline_bridge_suppressed_total", "Telemetry that repeated what was known.", registry=registry
         )

@@ -3,87 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
-import socket
 
 import msgspec
 
 from tests.support import events
-from tests.support.bridge import PATIENCE, RunningBridge, eventually, running_bridge
+from tests.support.bridge import eventually, running_bridge
+from tests.support.raw_client import RawClient
 from tests.support.scripted_executor import running_executor
 
 LONG = "x" * 4000
 
 
-class SleepyClient:
-    """A `weftline.v1` client on a bare socket, which reads only when it is told to."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.received = b""
-
-    async def send(self, text: str) -> None:
-        """Send one masked text frame."""
-        data = text.encode()
-        header = bytes([0x81, 0x80 | 126]) + len(data).to_bytes(2, "big") + b"\0\0\0\0"
-        await asyncio.get_running_loop().sock_sendall(self.sock, header + data)
-
-    async def read_to_end(self) -> tuple[list[bytes], int]:
-        """Read until the server closes: the text payloads, and the close code."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(PATIENCE):
-            while chunk := await loop.sock_recv(self.sock, 1 << 16):
-                self.received += chunk
-                texts, code = self._frames()
-                if code:
-                    return texts, code
-        return self._frames()
-
-    def _frames(self) -> tuple[list[bytes], int]:
-        data, at = self.received, 0
-        texts: list[bytes] = []
-        while at + 2 <= len(data):
-            size, start = data[at + 1], at + 2
-            if size in (126, 127):
-                width = 2 if size == 126 else 8
-                size, start = int.from_bytes(data[start : start + width], "big"), start + width
-            payload = data[start : start + size]
-            if len(payload) < size:
-                break
-            if data[at] & 0xF == 8:
-                return texts, int.from_bytes(payload[:2], "big")
-            if data[at] & 0xF == 1:
-                texts.append(payload)
-            at = start + size
-        return texts, 0
-
-
-async def sleepy(bridge: RunningBridge, *, buffer: int = 4096) -> SleepyClient:
-    """Connect with a small receive buffer, so that the bridge soon finds the socket full."""
-    loop = asyncio.get_running_loop()
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-    sock.setblocking(False)
-    await loop.sock_connect(sock, bridge.bridge.address)
-    key = base64.b64encode(os.urandom(16)).decode()
-    request = (
-        f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: weftline.v1\r\n\r\n"
-    )
-    await loop.sock_sendall(sock, request.encode())
-    client = SleepyClient(sock)
-    while b"\r\n\r\n" not in client.received:
-        client.received += await loop.sock_recv(sock, 4096)
-    client.received = client.received.partition(b"\r\n\r\n")[2]
-    return client
-
-
 async def test_a_reader_that_takes_nothing_is_closed_with_4508_and_can_resume_without_loss() -> None:
-    async with running_executor() as executor, running_bridge(executor) as bridge:
-        slow, quick = await sleepy(bridge), await bridge.connect()
+    async with running_executor() as executor, running_bridge(executor, stall_seconds=1) as bridge:
+        slow, quick = await RawClient.connect(bridge.bridge.address), await bridge.connect()
         await quick.subscribe("wf")
-        await slow.send('{"id":"1","type":"workflow.subscribe","workflowId":"wf"}')
+        await slow.send_text('{"id":"1","type":"workflow.subscribe","workflowId":"wf"}')
         await eventually(lambda: len(bridge.bridge.hub.feeds["wf"].caster.readers.readers()) == 2)
         executor.append("wf", events.start("a"))
         last = 1
@@ -100,13 +35,13 @@ async def test_a_reader_that_takes_nothing_is_closed_with_4508_and_can_resume_wi
         answer = await again.subscribe("wf", cursor={"epoch": executor.log.epoch, "seq": len(seen)})
         assert answer["payload"]["outcome"] == "resumed"
         assert await again.seqs("wf", last) == list(range(len(seen) + 1, last + 1))
-        slow.sock.close()
+        slow.close()
 
 
 async def test_a_reader_that_stalls_is_closed_with_4508_after_a_while() -> None:
     async with running_executor() as executor, running_bridge(executor, stall_seconds=0.2) as bridge:
-        slow = await sleepy(bridge)
-        await slow.send('{"id":"1","type":"workflow.subscribe","workflowId":"wf"}')
+        slow = await RawClient.connect(bridge.bridge.address)
+        await slow.send_text('{"id":"1","type":"workflow.subscribe","workflowId":"wf"}')
         await eventually(lambda: "wf" in bridge.bridge.hub.feeds and bridge.bridge.hub.feeds["wf"].caster.readers)
         executor.append("wf", events.start("a"))
         (session,) = bridge.bridge.registry
@@ -116,13 +51,13 @@ async def test_a_reader_that_stalls_is_closed_with_4508_after_a_while() -> None:
         await eventually(lambda: session.closing)
         assert session.close_code == 4508
         assert (await slow.read_to_end())[1] == 4508
-        slow.sock.close()
+        slow.close()
 
 
 async def test_a_slow_reader_gets_only_the_newest_telemetry_and_is_told_so_and_every_durable_event() -> None:
     async with running_executor() as executor, running_bridge(executor, outbox_max_bytes=16 << 20) as bridge:
-        slow = await sleepy(bridge)
-        await slow.send('{"id":"1","type":"workflow.subscribe","workflowId":"wf"}')
+        slow = await RawClient.connect(bridge.bridge.address)
+        await slow.send_text('{"id":"1","type":"workflow.subscribe","workflowId":"wf"}')
         await eventually(lambda: "wf" in bridge.bridge.hub.feeds and bridge.bridge.hub.feeds["wf"].caster.readers)
         executor.append("wf", events.start("a"))
         (session,) = bridge.bridge.registry
@@ -145,17 +80,19 @@ async def test_a_slow_reader_gets_only_the_newest_telemetry_and_is_told_so_and_e
         assert b'"progress":0.998' in text
         assert text.index(b'"mode":"conflating"') < text.index(b'"mode":"normal"')
         assert await bridge.metric("weftline_bridge_conflated_total") == 499
-        slow.sock.close()
+        slow.close()
 
 
 async def test_a_reader_on_its_way_to_the_head_when_the_log_is_replaced_is_told_the_new_state() -> None:
     async with running_executor() as executor, running_bridge(executor) as bridge:
-        slow = await sleepy(bridge)
+        slow = await RawClient.connect(bridge.bridge.address)
         executor.append("wf", events.start("a"))
         for _ in range(40):
             executor.append("wf", *(events.log(LONG) for _ in range(50)))
         cursor = f'{{"epoch":"{executor.log.epoch}","seq":0}}'
-        await slow.send(f'{{"id":"1","type":"workflow.subscribe","workflowId":"wf","payload":{{"cursor":{cursor}}}}}')
+        await slow.send_text(
+            f'{{"id":"1","type":"workflow.subscribe","workflowId":"wf","payload":{{"cursor":{cursor}}}}}'
+        )
         (session,) = bridge.bridge.registry
         await eventually(lambda: session.queued_bytes > 200_000)
         feed = bridge.bridge.hub.feeds["wf"]
@@ -178,7 +115,7 @@ async def test_a_reader_on_its_way_to_the_head_when_the_log_is_replaced_is_told_
         ]
         types = [message["type"] for message in messages if message["type"] != "system.status"]
         assert types[-2:] == ["workflow.snapshot", "node.success"]
-        slow.sock.close()
+        slow.close()
 
 
 def slow_seqs(texts: list[bytes]) -> list[int]:

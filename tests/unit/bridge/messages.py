@@ -13,9 +13,19 @@ def durable(
     return Message(data + b" " * max(0, size - len(data)), kind, workflow_id, seq, level)
 
 
-def log(seq: int, level: int) -> Message:
+def log(seq: int, level: int, size: int = 20) -> Message:
     """A log line of level 1 (debug) to 4 (error)."""
-    return durable(seq, kind="execution.log", level=level)
+    return durable(seq, kind="execution.log", level=level, size=size)
+
+
+def snapshot(seq: int, workflow_id: str = "wf") -> Message:
+    """A whole state as of `seq`."""
+    return Message(b"%d" % seq, "workflow.snapshot", workflow_id, v1_only=True)
+
+
+def answer(workflow_id: str) -> Message:
+    """The answer to a command."""
+    return Message(b'{"answer":true}', "command.accepted", workflow_id, v1_only=True)
 
 
 def telemetry(node_id: str, progress: float, workflow_id: str = "wf") -> Message:

@@ -44,6 +44,7 @@ class Recorder:
     def __init__(self, dialect: Dialect = Dialect.V1) -> None:
         self.dialect = dialect
         self.messages: list[Message] = []
+        self.cut_off: set[str] = set()
 
     def offer(self, batch: Batch) -> None:
         self.messages += batch.messages
@@ -54,6 +55,9 @@ class Recorder:
 
     async def room(self) -> None:
         """There is always room."""
+
+    def reopen(self, workflow_id: str) -> None:
+        self.cut_off.discard(workflow_id)
 
     @property
     def seqs(self) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from weftline_bridge.frames import Batch, Delivery, Dialect, Message
@@ -36,6 +36,13 @@ class Reader(Protocol):
     async def room(self) -> None:
         """Return when all that was offered has been handed to its socket."""
 
+    @property
+    def cut_off(self) -> Collection[str]:
+        """The workflows whose events it does not take any more, because it is too slow, until `reopen`."""
+
+    def reopen(self, workflow_id: str) -> None:
+        """Take the events of a workflow again."""
+
 
 class Audience:
     """Readers by view, in the order in which they came."""
@@ -64,6 +71,10 @@ class Audience:
                     del self.views[view]
                 return True
         return False
+
+    def view_of(self, reader: Reader) -> View | None:
+        """What a reader asked to see, None when it is not here."""
+        return next((view for view, readers in self.views.items() if reader in readers), None)
 
     def readers(self) -> list[Reader]:
         """All readers."""

@@ -14,6 +14,7 @@ from weftline_bridge.protocol.payloads import SubscribedPayload
 from weftline_bridge.protocol.state import WorkflowState, replay_messages, snapshot_message
 
 MAX_TAIL = 512
+MAX_TAIL_BYTES = 256 * 1024
 
 _BEGINNINGS = (names.WORKFLOW_START, names.WORKFLOW_RESUME)
 _ENDINGS = (names.EXECUTION_COMPLETE, names.EXECUTION_ERROR)
@@ -61,11 +62,10 @@ class Feed:
         state = self.state
         if state is None or state.epoch != self.epoch or self.capturing:
             return False
-        return (
-            self.head is None
-            or state.seq >= self.head
-            or (self.ring.covers(state.seq, self.head) and self.head - state.seq <= MAX_TAIL)
-        )
+        if self.head is None or state.seq >= self.head:
+            return True
+        short = self.head - state.seq <= MAX_TAIL and self.ring.bytes_after(state.seq) <= MAX_TAIL_BYTES
+        return short and self.ring.covers(state.seq, self.head)
 
     def take(self, messages: Sequence[Message], now: float) -> bool:
         """Take what came live and deliver what is new; True when a hole was found that has to be filled."""

@@ -45,6 +45,10 @@ class Flusher:
         self._loop = asyncio.get_running_loop()
         tasks.start(self._poll_slow(), "slow-connections")
 
+    def now(self) -> float:
+        """The time by which slow connections are judged, in seconds."""
+        return self._loop.time()
+
     def mark(self, item: Flushable) -> None:
         """Have `item` flushed at the end of this turn, or soon after; once is enough."""
         if not self._dirty:

@@ -18,6 +18,7 @@ from weftline_bridge.hub.feed import Feed
 from weftline_bridge.hub.flushing import Flusher
 from weftline_bridge.hub.joining import CatchUp, Joiner
 from weftline_bridge.hub.reading import ExecutorReader
+from weftline_bridge.hub.relief import Relief
 from weftline_bridge.hub.roster import Roster
 from weftline_bridge.hub.streams import Plumbing, Pulse
 from weftline_bridge.hub.tasks import TaskOwner
@@ -69,6 +70,13 @@ class Hub:
         self._roster = Roster(plumbing, self._everyone, mint, metrics, ring=options.ring, linger=options.linger)
         self._errands = Errands(self.tasks)
         self._subscriptions: dict[Reader, dict[str, View]] = {}
+        self.relief = Relief(
+            self._joiner,
+            self._errands,
+            feeds=lambda: self.feeds,
+            named=self._subscriptions,
+            everyone=self._everyone,
+        )
         self._heartbeat: Batch | None = None
 
     def start(self) -> None:
@@ -171,15 +179,15 @@ class Hub:
         """Deliver a workflow (`*`: all that are not subscribed to by name) no more; whether it was delivered."""
         named = self._subscriptions.get(reader, {})
         if workflow_id == names.ALL_WORKFLOWS:
-            for other in self._errands.of(reader):
-                if other not in named:
-                    self._errands.end(reader, other)
-            return self._everyone.discard(reader)
+            was_there = self._everyone.discard(reader)
+            for other in {*self._errands.of(reader), *reader.cut_off} - named.keys():
+                self.relief.dismiss(reader, other)
+            return was_there
         if named.pop(workflow_id, None) is None:
             return False
         if not named:
             del self._subscriptions[reader]
-        self._errands.end(reader, workflow_id)
+        self.relief.dismiss(reader, workflow_id)
         feed = self.feeds.get(workflow_id)
         if feed is not None:
             feed.caster.detach(reader)
@@ -202,7 +210,7 @@ class Hub:
     def heartbeat(self, reader: Reader) -> Batch:
         """A heartbeat with the heads of what `reader` is subscribed to and has been told of."""
         for_all = reader in self._everyone
-        busy = self._errands.of(reader)
+        busy = {*self._errands.of(reader), *reader.cut_off}
         if for_all and not busy and reader not in self._subscriptions:
             if self._heartbeat is None:
                 self._heartbeat = self._heads({name: feed.head for name, feed in self.feeds.items()})

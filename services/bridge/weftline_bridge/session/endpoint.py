@@ -19,8 +19,9 @@ from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.names import SUBPROTOCOL, CloseCode
 from weftline_bridge.protocol.payloads import ReadyPayload
 from weftline_bridge.session.commands import Commands
+from weftline_bridge.session.limits import SessionLimits
 from weftline_bridge.session.registry import Registry
-from weftline_bridge.session.session import CLOSE_SECONDS, Session, SessionLimits, Socket
+from weftline_bridge.session.session import CLOSE_SECONDS, Session, Socket
 from weftline_bridge.settings import Settings
 from weftline_bridge.upstream import ExecutorClient
 
@@ -123,6 +124,7 @@ class Endpoint:
             limits=self._limits,
             mint=self._mint,
             metrics=self._metrics,
+            relieve=self._hub.relief.relieve,
             now=loop.time(),
         )
         commands = Commands(

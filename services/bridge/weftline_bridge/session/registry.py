@@ -100,6 +100,7 @@ class Registry:
         for session in self._sessions:
             if session.closing:
                 continue
+            session.watch(now)
             since_ping = now - session.pinged
             if since_ping >= self._interval or (since_ping >= self._patience and session.heard < session.pinged):
                 due.append(session)

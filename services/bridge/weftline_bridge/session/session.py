@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 from aiohttp import web
@@ -14,26 +13,21 @@ from aiohttp import web
 from weftline_bridge.frames import Batch, Delivery, Dialect, Message, Opcode, Wire, frame, make_wire
 from weftline_bridge.hub import Flusher
 from weftline_bridge.metrics import Metrics
-from weftline_bridge.outbox import Outbox
+from weftline_bridge.outbox import Gap, Ladder, Mode, Outbox, Tally
 from weftline_bridge.protocol.minting import Mint
-from weftline_bridge.protocol.names import CloseCode
+from weftline_bridge.protocol.names import STREAM_GAP, WORKFLOW_SNAPSHOT, CloseCode
+from weftline_bridge.protocol.payloads import GapPayload
+from weftline_bridge.session.limits import SessionLimits
 
 HIGH_WATER = 256 * 1024
 CLOSE_SECONDS = 5.0
 
 _HELD_CHUNK = 64 * 1024
+_STATES = frozenset({WORKFLOW_SNAPSHOT, STREAM_GAP})
 _MAX_REASON_BYTES = 120
 Socket = web.WebSocketResponse[Literal[False]]
 
 _PING = struct.Struct("!d")
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """What one connection may cost: bytes that wait for it, and seconds without taking any of them."""
-
-    outbox_bytes: int
-    stall_seconds: float
 
 
 class Session:
@@ -46,19 +40,20 @@ class Session:
     __slots__ = (
         "__weakref__",
         "_accepted",
+        "_blocked",
         "_buffered",
         "_closer",
         "_dirty",
         "_flusher",
-        "_held_since",
         "_limits",
         "_metrics",
         "_mint",
         "_outbox",
         "_progress",
+        "_relieve",
         "_room",
         "_straight",
-        "_told_slow",
+        "_told",
         "_transport",
         "_write_bytes",
         "_ws",
@@ -88,6 +83,7 @@ class Session:
         limits: SessionLimits,
         mint: Mint,
         metrics: Metrics,
+        relieve: Callable[[Session, Sequence[str]], None],
         now: float,
     ) -> None:
         self.id = connection_id
@@ -108,13 +104,15 @@ class Session:
         self._limits = limits
         self._mint = mint
         self._metrics = metrics
-        self._outbox = Outbox()
+        self._relieve = relieve
+        self._outbox = Outbox(Ladder.up_to(limits.outbox_bytes), _STATES if dialect is Dialect.V1 else ())
         self._dirty = False
         self._room: asyncio.Future[None] | None = None
         self._closer: asyncio.Task[None] | None = None
         self._accepted = 0
-        self._progress = self._held_since = 0.0
-        self._told_slow = False
+        self._progress = now
+        self._blocked = False
+        self._told = Mode.NORMAL
 
     @property
     def closing(self) -> bool:
@@ -127,18 +125,31 @@ class Session:
         return self._outbox.weight + self._transport.get_write_buffer_size()
 
     @property
-    def mode(self) -> str:
-        """`normal`, or `conflating` while the client is behind."""
-        return "conflating" if self._outbox.holding else "normal"
+    def mode(self) -> Mode:
+        """How the client is served, by how far it is behind."""
+        return self._outbox.mode
+
+    @property
+    def cut_off(self) -> Collection[str]:
+        """The workflows whose events are not queued any more, until `reopen`."""
+        return self._outbox.cut
+
+    def reopen(self, workflow_id: str) -> None:
+        """Queue the events of a workflow again."""
+        self._outbox.reopen(workflow_id)
+        if not self._outbox.holding:
+            self._straight = not self._dirty and not self._outbox.cut
 
     def offer(self, batch: Batch) -> None:
         """Queue a batch; it is written at the end of this turn of the loop if the socket has room."""
+        if self._closer is not None:
+            return
         outbox = self._outbox
-        outbox.push(batch)
         if outbox.holding:
-            if outbox.weight > self._limits.outbox_bytes:
-                self.close(CloseCode.TOO_SLOW, f"more than {self._limits.outbox_bytes} bytes wait")
-        elif not self._dirty:
+            self._thinned_out(outbox.push(batch, self._flusher.now()))
+            return
+        outbox.push(batch, 0.0)
+        if not self._dirty:
             self._dirty = True
             self._straight = False
             self._flusher.mark(self)
@@ -189,45 +200,58 @@ class Session:
         if transport.get_write_buffer_size() > HIGH_WATER:
             self._hold()
             return
-        wire = Delivery(self._outbox.take_batches()).wire(self.dialect)
-        self._write(wire)
-        self._flusher.account(wire)
-        self._straight = True
+        batches = self._outbox.take_batches()
+        if batches:
+            wire = Delivery(batches).wire(self.dialect)
+            self._write(wire)
+            self._flusher.account(wire)
+        if self._told is not Mode.NORMAL:
+            self._tell_mode()
+        self._straight = not self._outbox.cut
         if self._room is not None:
             if self._buffered() <= HIGH_WATER:
                 self._have_room()
             else:
                 self._await_progress()
 
+    def watch(self, now: float) -> None:
+        """Hold back what comes for a client that has taken nothing for a while, however little waits for it."""
+        if self._closer is not None or self._outbox.holding or self._transport.is_closing():
+            return
+        buffered = self._buffered()
+        if not buffered or self._moved(now, buffered):
+            self._progress = now
+        elif now - self._progress > self._limits.blocked_seconds:
+            self._blocked = True
+            self._thinned_out(self._outbox.hold(now))
+            self._straight = False
+            self._flusher.slow(self)
+
     def poll(self, now: float) -> bool:
         """Write what was held back if the socket has room again; whether some is still held back."""
         transport, outbox = self._transport, self._outbox
         if self._closer is not None or transport.is_closing():
             return False
-        accepted = self.sent_bytes - transport.get_write_buffer_size()
-        if accepted > self._accepted:
-            self._accepted, self._progress = accepted, now
+        buffered = self._buffered()
+        if not buffered or self._moved(now, buffered):
+            self._blocked = False
         elif now - self._progress > self._limits.stall_seconds:
             self.close(CloseCode.TOO_SLOW, f"took nothing for {self._limits.stall_seconds:g} s")
             return False
+        self._count()
         if not outbox.holding:
-            if self._buffered() > HIGH_WATER:
+            if buffered > HIGH_WATER:
                 return True
             self._have_room()
             return False
         self._metrics.queue_depth.observe(outbox.weight)
-        while outbox.holding and transport.get_write_buffer_size() <= HIGH_WATER:
-            if not self._told_slow:
-                self._told_slow = True
-                self._write_now([self._mint.delivery("conflating", int((now - self._held_since) * 1000))])
-            self._write_now(outbox.take_held(_HELD_CHUNK))
+        while outbox.holding and not self._blocked and self._buffered() <= HIGH_WATER:
+            self._tell_mode(outbox.lag(now))
+            self._write_held(outbox.take_held(_HELD_CHUNK))
         if outbox.holding:
             return True
-        if self._told_slow:
-            self._write_now([self._mint.delivery("normal", 0)])
-        self._metrics.conflated.inc(outbox.conflated)
-        outbox.conflated = 0
-        self._straight = not self._dirty
+        self._tell_mode()
+        self._straight = not self._dirty and not outbox.cut
         self._have_room()
         return False
 
@@ -260,6 +284,7 @@ class Session:
         if not self._outbox.holding and not transport.is_closing() and transport.get_write_buffer_size() <= HIGH_WATER:
             for batch in self._outbox.take_batches():
                 self._write_now(batch.messages)
+        self._count()
         self._outbox.clear()
         self._flusher.forget(self)
         self.close_code = code
@@ -288,19 +313,58 @@ class Session:
         self._transport.abort()
 
     def _hold(self) -> None:
-        self._outbox.hold()
         self._straight = False
-        self._told_slow = False
-        self._held_since = self._await_progress()
-        if self._outbox.weight > self._limits.outbox_bytes:
+        self._thinned_out(self._outbox.hold(self._await_progress()))
+
+    def _thinned_out(self, cut: Sequence[str]) -> None:
+        """Have the states of workflows told that were just cut, or give up on a client for which too much waits."""
+        if self._outbox.full:
             self.close(CloseCode.TOO_SLOW, f"more than {self._limits.outbox_bytes} bytes wait")
+        elif cut:
+            self._relieve(self, cut)
 
     def _await_progress(self) -> float:
         """Be polled until the socket has room again; the time now, from which on it must take something."""
         self._accepted = self.sent_bytes - self._buffered()
-        self._progress = asyncio.get_running_loop().time()
+        self._progress = self._flusher.now()
         self._flusher.slow(self)
         return self._progress
+
+    def _moved(self, now: float, buffered: int) -> bool:
+        """Whether the client has taken something since this was last asked."""
+        accepted = self.sent_bytes - buffered
+        if accepted <= self._accepted:
+            return False
+        self._accepted, self._progress = accepted, now
+        return True
+
+    def _tell_mode(self, lag: float = 0.0) -> None:
+        """Tell the client how it is served, if that has changed."""
+        mode = self._outbox.mode
+        if mode is not self._told and self._closer is None and not self._transport.is_closing():
+            self._told = mode
+            if self.dialect is Dialect.V1:
+                self._write_now([self._mint.delivery(mode, int(lag * 1000))])
+
+    def _write_held(self, items: Sequence[Message | Gap]) -> None:
+        messages: list[Message] = []
+        for item in items:
+            if isinstance(item, Gap):
+                payload = GapPayload(item.first, item.last, dict(item.dropped), "slow_client")
+                messages.append(self._mint.gap(item.workflow_id, payload))
+                self._metrics.gaps.inc()
+            else:
+                messages.append(item)
+        if messages:
+            self._write_now(messages)
+
+    def _count(self) -> None:
+        """Count what was done because the client is slow."""
+        tally, self._outbox.tally = self._outbox.tally, Tally()
+        self._metrics.conflated.inc(tally.conflated)
+        self._metrics.replaced.inc(tally.cut)
+        for level, number in tally.shed.items():
+            self._metrics.shed[level].inc(number)
 
     def _write(self, wire: Wire) -> None:
         if wire.data:
