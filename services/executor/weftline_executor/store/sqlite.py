@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +27,7 @@ from weftline_executor.model.states import RunState
 from weftline_executor.store import queries
 from weftline_executor.store.batches import cut, pieces, run_change, started
 from weftline_executor.store.opening import check_ours, connect, why_failed, why_unusable
+from weftline_executor.store.worker import Worker
 
 SCHEMA_VERSION = 3
 FILE_NAME = "events.sqlite3"
@@ -58,8 +57,8 @@ class SqliteStore:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="weftline-store-writer")
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="weftline-store-reader")
+        self._writer = Worker("weftline-store-writer")
+        self._reader = Worker("weftline-store-reader")
         self._write_connection: sqlite3.Connection | None = None
         self._read_connection: sqlite3.Connection | None = None
         self._lock: int | None = None
@@ -92,8 +91,8 @@ class SqliteStore:
         """See Store."""
         await self._in(self._reader, self._close_reader)
         await self._in(self._writer, self._close_writer)
-        self._reader.shutdown(wait=False)
-        self._writer.shutdown(wait=False)
+        self._reader.close()
+        self._writer.close()
 
     async def append(self, batches: Sequence[Batch]) -> list[Batch]:
         """See Store."""
@@ -173,9 +172,12 @@ class SqliteStore:
     async def _delete(self, runs: Sequence[tuple[int]]) -> list[str]:
         return await self._in(self._writer, lambda: self._delete_runs([run[0] for run in runs]))
 
-    async def _in(self, executor: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+    def _in(self, worker: Worker, work: Callable[[], _T]) -> Awaitable[_T]:
+        return worker.submit(lambda: self._done(work))
+
+    def _done(self, work: Callable[[], _T]) -> _T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(executor, work)
+            return work()
         except sqlite3.Error as error:
             path = self._directory / FILE_NAME
             raise StoreUnavailable(why_failed(path, error)) from error
