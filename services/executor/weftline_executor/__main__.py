@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -49,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(error), EXIT_USAGE)
     _set_up_logging(settings)
     sys.setswitchinterval(SWITCH_SECONDS)
+    # What was imported stays to the end: the collector need not look through it again and again.
+    gc.collect()
+    gc.freeze()
     try:
         uvloop.run(_serve(settings, registry))
     except (ExecutorError, OSError) as error:
