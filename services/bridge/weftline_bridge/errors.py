@@ -70,11 +70,37 @@ class CommandRefusedError(BridgeError):
         self.faults = tuple(faults)
 
 
+class ConnectionEndedError(CommandRefusedError):
+    """A command was not carried out, and its connection ends with `close_code`."""
+
+    def __init__(self, code: str, message: str, close_code: int) -> None:
+        super().__init__(code, message)
+        self.close_code = close_code
+
+
 class ExecutorUnavailableError(CommandRefusedError):
     """The executor can't be reached now; trying again later may help."""
 
     def __init__(self, message: str = "the executor is not reachable now") -> None:
         super().__init__("executor_unavailable", message)
+
+
+class TokenRefusedError(BridgeError):
+    """A token does not show who a client is; `code` names what is wrong. Neither text holds anything secret of it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class KeysUnavailableError(BridgeError):
+    """The keys that tokens are verified with can't be had now; trying again later may help."""
+
+    def __init__(self) -> None:
+        super().__init__("the keys of the issuer can't be read now; try again later")
+        self.code = "keys_unavailable"
+        self.message = str(self)
 
 
 class UnknownWorkflowError(BridgeError):

@@ -34,10 +34,11 @@ class OriginPolicy:
                 raise ValueError(f"expected scheme://host[:port], got {entry!r}")
         return cls(frozenset(_normal(entry) for entry in listed), any_origin="*" in entries)
 
-    def allows(self, origin: str | None, host: str) -> bool:
+    def allows(self, origin: str | None, host: str, *, neighbours: bool = True) -> bool:
         """Whether a request with these `Origin` and `Host` headers may connect.
 
-        A request without an `Origin` does not come from a web page and is allowed.
+        A request without an `Origin` does not come from a web page and is allowed. Without `neighbours`, pages of other
+        ports of this machine are not.
         """
         if origin is None or self.any_origin:
             return True
@@ -49,7 +50,7 @@ class OriginPolicy:
                 wanted.hostname,
                 wanted.port or _DEFAULT_PORTS.get(parts.scheme),
             )
-            local = parts.hostname in _LOOPBACK and wanted.hostname in _LOOPBACK
+            local = neighbours and parts.hostname in _LOOPBACK and wanted.hostname in _LOOPBACK
             return same or local or _normal(origin) in self.origins
         except ValueError:
             return False
