@@ -318,8 +318,12 @@ class ScriptedExecutor(workflow_service_pb2_grpc.WorkflowServiceServicer):
             self.pieces += 1
             yield pb.ReadArtifactResponse(data=piece)
 
-    async def ListRuns(self, request: Any, context: Context) -> pb.ListRunsResponse:  # noqa: N802
-        await _unimplemented(context)
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:  # noqa: N802
+        workflow = self.log.workflows.get(request.workflow_id)
+        if workflow is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no run of this workflow")
+        run_ids = dict.fromkeys(event.run_id for event in reversed(workflow.after(0)))
+        return pb.ListRunsResponse(runs=[pb.RunSummary(run_id=run_id) for run_id in run_ids])
 
     async def ValidateWorkflow(self, request: Any, context: Context) -> pb.ValidateWorkflowResponse:  # noqa: N802
         await _unimplemented(context)

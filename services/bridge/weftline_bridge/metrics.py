@@ -58,6 +58,9 @@ class Metrics:
         self.refused = Counter(
             "weftline_bridge_connections_refused_total", "Connections not accepted.", ["reason"], registry=registry
         )
+        self.tokens = Counter(
+            "weftline_bridge_tokens_total", "Tokens of clients that were checked.", ["outcome"], registry=registry
+        )
         messages = Counter(
             "weftline_bridge_messages_total",
             "Messages to and from clients.",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weftline_bridge.errors import ConfigurationError
 
 ENV_PREFIX = "WEFTLINE_BRIDGE_"
+_SECRETS = frozenset({"auth_secret"})
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -42,6 +44,24 @@ class Settings(BaseSettings):
     allowed_origins: str = Field(
         "",
         description="Origins (scheme://host:port, comma separated) that may connect besides the own one; * for any.",
+    )
+    auth_secret: SecretStr | None = Field(
+        None, description="Secret of at least 32 bytes that tokens are signed with (HS256); better in a file."
+    )
+    auth_secret_file: Path | None = Field(None, description="File with that secret; read at the start.")
+    auth_jwks: str = Field(
+        "", description="Public keys of tokens (RS256, ES256): a JWKS document, as an https:// address or a file."
+    )
+    auth_jwks_refresh: float = Field(300.0, ge=1, description="Time between two reads of the keys, in seconds.")
+    auth_issuer: str = Field("", description="The `iss` that a token has to have; any if empty.")
+    auth_audience: str = Field("", description="The `aud` that a token has to be for; any if empty.")
+    auth_leeway: float = Field(10.0, ge=0, le=300, description="How far clocks may be apart, in seconds.")
+    auth_cookie: str = Field("", description="Cookie that may hold the token; none if empty.")
+    auth_timeout: float = Field(
+        5.0, gt=0, le=60, description="Time in which a client without a token has to send one, in seconds."
+    )
+    auth_grace: float = Field(
+        25.0, ge=0, le=300, description="Time for which a connection outlives its token, without commands, in seconds."
     )
     max_connections: int = Field(10_000, ge=1, description="WebSocket connections at one time.")
     max_message_bytes: int = Field(
@@ -81,5 +101,6 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ENV_PREFIX + str(first["loc"][0]).upper() if first["loc"] else ENV_PREFIX + "*"
-        raise ConfigurationError(name, f"{first['msg']} (got {first['input']!r})") from None
+        field = str(first["loc"][0]) if first["loc"] else "*"
+        shown = "" if field in _SECRETS else f" (got {first['input']!r})"
+        raise ConfigurationError(ENV_PREFIX + field.upper(), first["msg"] + shown) from None

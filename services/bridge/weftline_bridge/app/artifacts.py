@@ -10,7 +10,9 @@ from contextlib import aclosing
 from aiohttp import web
 
 from weftline_bridge.app.answers import problem
+from weftline_bridge.app.guard import IDENTITY
 from weftline_bridge.errors import CommandRefusedError, ExecutorUnavailableError, UnknownArtifactError
+from weftline_bridge.protocol.checks import WORKFLOW_ID
 from weftline_bridge.upstream import ExecutorClient
 
 _log = logging.getLogger(__name__)
@@ -53,8 +55,11 @@ class Artifacts:
             return problem(503, "overloaded", message, {"Retry-After": "1"})
         self.readers += 1
         try:
-            async with aclosing(self._client.artifact(uri)) as pieces:
-                return await self._stream(request, pieces)
+            answer: web.StreamResponse | None = await self._refusal(request, uri)
+            if answer is None:
+                async with aclosing(self._client.artifact(uri)) as pieces:
+                    answer = await self._stream(request, pieces)
+            return answer
         except UnknownArtifactError as error:
             return problem(404, error.code, error.message)
         except ExecutorUnavailableError as error:
@@ -63,6 +68,24 @@ class Artifacts:
             return problem(502, error.code, error.message)
         finally:
             self.readers -= 1
+
+    async def _refusal(self, request: web.Request, uri: str) -> web.Response | None:
+        """Why the client may not have an artifact; None when it may.
+
+        An artifact is of a run, and permissions are for workflows: who may not view all of them says of which it is.
+        """
+        scope = request[IDENTITY].view
+        if scope.everything:
+            return None
+        workflow_id = request.query.get("workflowId", "")
+        if not WORKFLOW_ID.fullmatch(workflow_id):
+            return problem(400, "bad_query", "workflowId: expected the workflow that the artifact is of")
+        if not scope.covers(workflow_id):
+            return problem(403, "forbidden", f"the token does not permit viewing {workflow_id}")
+        run_id = uri.partition(":")[2].partition("/")[0]
+        if not await self._client.has_run(workflow_id, run_id):
+            return problem(404, "unknown_artifact", f"{workflow_id} has no such artifact")
+        return None
 
     async def _stream(self, request: web.Request, pieces: AsyncGenerator[bytes, None]) -> web.StreamResponse:
         # What is wrong with the name shows with the first piece, while there is still a status to say it with.

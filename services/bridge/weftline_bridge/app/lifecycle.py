@@ -15,12 +15,12 @@ from aiohttp import web
 from weftline_bridge import __version__
 from weftline_bridge.app.artifacts import Artifacts
 from weftline_bridge.app.web import Pages, metrics_application
-from weftline_bridge.errors import ConfigurationError, ListenError
+from weftline_bridge.errors import ListenError
 from weftline_bridge.history import RingLimits
 from weftline_bridge.hub import Hub, HubOptions
 from weftline_bridge.metrics import Metrics
 from weftline_bridge.protocol.minting import Mint
-from weftline_bridge.session import Endpoint, Registry
+from weftline_bridge.session import Endpoint, Gatekeeper, Registry
 from weftline_bridge.settings import ENV_PREFIX, Settings, split_address
 from weftline_bridge.upstream import ExecutorClient
 
@@ -43,6 +43,7 @@ class Bridge:
         identity = uuid4().hex[:12]
         mint = Mint(identity, _now_ms)
         self.metrics = Metrics(__version__)
+        self.gatekeeper = Gatekeeper(settings, self.metrics)
         self.client = ExecutorClient(
             settings.executor,
             channels=settings.channels,
@@ -61,6 +62,9 @@ class Bridge:
             interval=settings.heartbeat_interval,
             patience=settings.heartbeat_timeout,
             status_interval=settings.status_interval,
+            gatekeeper=self.gatekeeper,
+            auth_timeout=settings.auth_timeout,
+            auth_grace=settings.auth_grace,
         )
         self.artifacts = Artifacts(self.client, stall_seconds=settings.stall_seconds)
         self._endpoint = Endpoint(
@@ -70,12 +74,16 @@ class Bridge:
             registry=self.registry,
             mint=mint,
             metrics=self.metrics,
+            gatekeeper=self.gatekeeper,
             version=__version__,
         )
 
     async def start(self) -> None:
         """Listen and begin to watch; raises ListenError when an address can't be bound."""
         settings = self._settings
+        keys = self.gatekeeper.keys
+        if keys is not None:
+            await keys.refresh()
         try:
             metrics = metrics_application(self.metrics)
             self.metrics_address = await self._listen(metrics, settings.metrics_listen, "METRICS_LISTEN")
@@ -85,6 +93,7 @@ class Bridge:
                 hub=self.hub,
                 client=self.client,
                 artifacts=self.artifacts,
+                gatekeeper=self.gatekeeper,
                 version=__version__,
                 metrics_at="{}:{}".format(*self.metrics_address),
             )
@@ -94,6 +103,8 @@ class Bridge:
             raise
         self.hub.start()
         self.registry.start()
+        if keys is not None:
+            self.hub.tasks.repeat(keys.refresh, "token-keys-refresh", settings.auth_jwks_refresh)
         if self.address[0] not in _LOOPBACK:
             _log.warning("listening on %s: anyone who can reach it can watch and control workflows", self.address[0])
 
@@ -103,6 +114,8 @@ class Bridge:
         for runner in self._runners:
             await runner.cleanup()
         await self.hub.close()
+        if self.gatekeeper.keys is not None:
+            await self.gatekeeper.keys.close()
         await self.client.close()
 
     async def _listen(self, application: web.Application, address: str, setting: str) -> tuple[str, int]:
@@ -128,10 +141,7 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    try:
-        bridge = Bridge(settings)
-    except ValueError as error:
-        raise ConfigurationError(ENV_PREFIX + "ALLOWED_ORIGINS", str(error)) from error
+    bridge = Bridge(settings)
     await bridge.start()
     _log.info(
         "weftline-bridge %s: listening on ws://%s:%d, metrics on http://%s:%d/metrics, executor at %s",

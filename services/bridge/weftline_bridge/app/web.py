@@ -10,10 +10,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from weftline_bridge.app.answers import json_answer, problem
 from weftline_bridge.app.artifacts import Artifacts
+from weftline_bridge.app.guard import IDENTITY, guarded
 from weftline_bridge.errors import CommandRefusedError, ExecutorUnavailableError
 from weftline_bridge.hub import Hub
 from weftline_bridge.metrics import Metrics
-from weftline_bridge.session import Endpoint, Registry
+from weftline_bridge.session import Endpoint, Gatekeeper, Registry
 from weftline_bridge.session.session import Session
 from weftline_bridge.upstream import ExecutorClient
 
@@ -65,6 +66,7 @@ class Pages:
         hub: Hub,
         client: ExecutorClient,
         artifacts: Artifacts,
+        gatekeeper: Gatekeeper,
         version: str,
         metrics_at: str,
     ) -> None:
@@ -73,6 +75,7 @@ class Pages:
         self._hub = hub
         self._client = client
         self._artifacts = artifacts
+        self._gatekeeper = gatekeeper
         self._page = _PAGE.format(version=escape(version), metrics=escape(metrics_at))
 
     def application(self) -> web.Application:
@@ -81,9 +84,10 @@ class Pages:
         application.router.add_get("/", self.root)
         application.router.add_get("/healthz", self.healthz)
         application.router.add_get("/readyz", self.readyz)
-        application.router.add_get("/api/connections", self.connections)
-        application.router.add_get("/api/workflows", self.workflows)
-        application.router.add_get("/api/artifacts/{uri:.+}", self._artifacts.serve, allow_head=False)
+        for path, handler in (("connections", self.connections), ("workflows", self.workflows)):
+            application.router.add_get(f"/api/{path}", guarded(self._gatekeeper, handler))
+        artifact = guarded(self._gatekeeper, self._artifacts.serve)
+        application.router.add_get("/api/artifacts/{uri:.+}", artifact, allow_head=False)
         return application
 
     async def root(self, request: web.Request) -> web.StreamResponse:
@@ -107,13 +111,17 @@ class Pages:
         return web.Response(text="ok\n")
 
     async def connections(self, request: web.Request) -> web.Response:
-        """The open connections."""
-        del request
-        views = [self._view(session) for session in self._registry]
+        """The open connections: all for who may view every workflow, for others their own."""
+        identity = request[IDENTITY]
+        mine = [each for each in self._registry if identity.view.everything or each.subject == identity.subject]
+        views = [self._view(session) for session in mine]
         return json_answer({"connections": views})
 
     async def workflows(self, request: web.Request) -> web.Response:
-        """A page of workflows, by `pageSize`, `pageToken`, `state` (any number of them), `idPrefix` and `bodies`."""
+        """A page of workflows, by `pageSize`, `pageToken`, `state` (any number of them), `idPrefix` and `bodies`.
+
+        What the client may not view is left out, so that a page may hold less than its size.
+        """
         query = request.query
         size = query.get("pageSize", "50")
         if not size.isascii() or not size.isdigit() or not 1 <= int(size) <= _MAX_PAGE:
@@ -135,6 +143,8 @@ class Pages:
             return problem(503, error.code, error.message)
         except CommandRefusedError as error:
             return problem(502, error.code, error.message)
+        scope = request[IDENTITY].view
+        page.workflows = [item for item in page.workflows if scope.covers(item.workflow_id)]
         return json_answer(page)
 
     def _view(self, session: Session) -> ConnectionView:

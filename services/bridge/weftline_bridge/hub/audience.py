@@ -5,16 +5,30 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
+from weftline_bridge.auth import Scope
 from weftline_bridge.frames import Batch, Delivery, Dialect, Message
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import GapPayload
 
 
 class View(NamedTuple):
-    """What a reader wants: telemetry or not, and logs from this level (1 debug to 4 error) on."""
+    """What a reader wants: telemetry or not, and logs from this level (1 debug to 4 error) on.
+
+    `scope` is what a reader of all workflows may see of them, None for every one.
+    """
 
     telemetry: bool
     level: int
+    scope: Scope | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is withheld of a workflow that it covers."""
+        return self.telemetry and self.level <= 1
+
+    def covers(self, workflow_id: str) -> bool:
+        """Whether a reader of all workflows sees this one."""
+        return self.scope is None or self.scope.covers(workflow_id)
 
 
 WHOLE = View(telemetry=True, level=1)
@@ -79,6 +93,11 @@ class Audience:
     def readers(self) -> list[Reader]:
         """All readers."""
         return [reader for readers in self.views.values() for reader in readers]
+
+    def readers_of(self, workflow_id: str) -> list[Reader]:
+        """All readers that see a workflow."""
+        covering = [readers for view, readers in self.views.items() if view.covers(workflow_id)]
+        return [reader for readers in covering for reader in readers]
 
 
 class Filter:

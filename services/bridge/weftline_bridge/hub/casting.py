@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from weftline_bridge.frames import Batch, Delivery, Wire
-from weftline_bridge.hub.audience import WHOLE, Audience, Filter, Reader, View
+from weftline_bridge.hub.audience import Audience, Filter, Reader, View
 from weftline_bridge.hub.flushing import Flushable
 from weftline_bridge.protocol.minting import Mint
 
@@ -53,11 +53,12 @@ class Caster:
         if not batches:
             return
         own, everyone = self.readers.views, self.everyone.views
-        for view in {*own, *everyone}:
-            shaped = batches if view == WHOLE else self._shaped(view, batches)
+        covering = {view: readers for view, readers in everyone.items() if view.covers(self._workflow_id)}
+        for view in {*own, *covering}:
+            shaped = batches if view.whole else self._shaped(view, batches)
             if not shaped:
                 continue
-            others: Iterable[Reader] = everyone.get(view, ())
+            others: Iterable[Reader] = covering.get(view, ())
             if self.exempt:
                 others = [reader for reader in others if reader not in self.exempt]
             if self._floors:
@@ -98,7 +99,9 @@ class Caster:
 
     def all_readers(self) -> list[Reader]:
         """Everyone to whom this workflow is handed now."""
-        return self.readers.readers() + [reader for reader in self.everyone.readers() if reader not in self.exempt]
+        return self.readers.readers() + [
+            reader for reader in self.everyone.readers_of(self._workflow_id) if reader not in self.exempt
+        ]
 
     def settle(self, view: View) -> None:
         """Hand over what was published, and account for what was withheld from one view."""

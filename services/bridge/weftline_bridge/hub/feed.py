@@ -254,7 +254,7 @@ class Feed:
         return batch
 
     def _tail_batch(self, seq: int, head: int, view: View) -> Batch:
-        if view != WHOLE:
+        if not view.whole:
             own = Filter(view, self.workflow_id, self._mint)
             return Batch([*own.apply(self.ring.after(seq)), *own.flush()])
         if self._tail is None or self._tail[:2] != (seq, head):

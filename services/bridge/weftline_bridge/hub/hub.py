@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from weftline_bridge.auth import Scope
 from weftline_bridge.errors import ExecutorUnavailableError
 from weftline_bridge.frames import Batch
 from weftline_bridge.history import RingLimits
@@ -139,8 +140,10 @@ class Hub:
             if catch_up is not None:
                 self._errands.run(reader, workflow_id, self._joiner.lead(catch_up))
 
-    async def subscribe_all(self, reader: Reader, request: Subscribe, deadline: float) -> None:
-        """Answer a subscription to all workflows; raises ExecutorUnavailableError as `subscribe` does."""
+    async def subscribe_all(
+        self, reader: Reader, request: Subscribe, deadline: float, scope: Scope | None = None
+    ) -> None:
+        """Answer a subscription to all workflows in `scope`; raises ExecutorUnavailableError as `subscribe` does."""
         self.unsubscribe(reader, names.ALL_WORKFLOWS)
         with self._roster.pinned_all() as stream:
             try:
@@ -151,7 +154,7 @@ class Hub:
             payload = SubscribedPayload(stream.epoch, 0, "snapshot", command_id=request.id)
             reader.offer(Batch([self._mint.subscribed(names.ALL_WORKFLOWS, payload)]))
             self._metrics.joins.labels("all").inc()
-            self.join_everyone(reader, View(request.telemetry, request.level))
+            self.join_everyone(reader, View(request.telemetry, request.level, scope))
 
     async def listening(self, reader: Reader, deadline: float) -> None:
         """Return when what happens from now on will reach `reader`, if it reads all workflows; at `deadline` anyway.
@@ -172,8 +175,18 @@ class Hub:
         self._everyone.add(reader, view)
         self._roster.want_all()
         for feed in list(self.feeds.values()):
-            if feed.active and reader not in feed.caster.exempt:
+            if feed.active and view.covers(feed.workflow_id) and reader not in feed.caster.exempt:
                 self._tell(feed, reader, view)
+
+    def rescope(self, reader: Reader, scope: Scope | None) -> None:
+        """Deliver of all workflows those in `scope` from now on, to a reader that reads all.
+
+        What is new to it begins with its state, as when it joined.
+        """
+        view = self._everyone.view_of(reader)
+        if view is not None and view.scope != scope:
+            self.unsubscribe(reader, names.ALL_WORKFLOWS)
+            self.join_everyone(reader, view._replace(scope=scope))
 
     def unsubscribe(self, reader: Reader, workflow_id: str) -> bool:
         """Deliver a workflow (`*`: all that are not subscribed to by name) no more; whether it was delivered."""
@@ -209,13 +222,16 @@ class Hub:
 
     def heartbeat(self, reader: Reader) -> Batch:
         """A heartbeat with the heads of what `reader` is subscribed to and has been told of."""
-        for_all = reader in self._everyone
+        all_view = self._everyone.view_of(reader)
         busy = {*self._errands.of(reader), *reader.cut_off}
-        if for_all and not busy and reader not in self._subscriptions:
+        if all_view is not None and all_view.scope is None and not busy and reader not in self._subscriptions:
             if self._heartbeat is None:
                 self._heartbeat = self._heads({name: feed.head for name, feed in self.feeds.items()})
             return self._heartbeat
-        workflow_ids = self.feeds if for_all else self._subscriptions.get(reader, ())
+        named = self._subscriptions.get(reader, {})
+        workflow_ids: Iterable[str] = named
+        if all_view is not None:
+            workflow_ids = [name for name in self.feeds if name in named or all_view.covers(name)]
         feeds = {name: self.feeds.get(name) for name in workflow_ids if name not in busy}
         return self._heads(
             {name: feed.head_for(reader) for name, feed in feeds.items() if feed and feed.head is not None}

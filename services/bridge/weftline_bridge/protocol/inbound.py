@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import msgspec
@@ -17,6 +17,9 @@ MAX_MESSAGES = 64
 MAX_GRACE_MS = 3_600_000
 MAX_NAME = 256
 """Characters of a node's id, or of an event's name."""
+
+MAX_TOKEN = 8192
+"""Characters of a token."""
 
 MAX_DATA_BYTES = 32 * 1024
 """Bytes of JSON that a node may be completed with."""
@@ -130,6 +133,15 @@ class Unsubscribe(Request):
 
 
 @dataclass(frozen=True, slots=True)
+class Refresh(Request):
+    """A token, in place of the one before it or as the first of a connection; it is shown in no log."""
+
+    kind = names.AUTH_REFRESH
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Echo(Request):
     """A heartbeat that came back; `server_time` in ms is the one it answers, if it says so."""
 
@@ -171,7 +183,7 @@ def split_frame(data: bytes, dialect: Dialect) -> list[msgspec.Raw]:
 def parse_message(raw: msgspec.Raw, dialect: Dialect, at: str = "") -> Request:
     """Check one message of a client and turn it into a request; `at` is its path within the frame.
 
-    Raises BadMessageError (`bad_shape`, `unknown_type`, `bad_workflow_id`, `unsupported`, `invalid_json`).
+    Raises BadMessageError (`bad_shape`, `unknown_type`, `bad_workflow_id`, `invalid_json`).
     """
     if json_kind(raw) != "object":
         misfit = Misfit(at, "an object", describe(raw))
@@ -191,13 +203,14 @@ def parse_message(raw: msgspec.Raw, dialect: Dialect, at: str = "") -> Request:
     if kind not in known:
         misfit = Misfit(reader.path("type"), "one of " + ", ".join(sorted(known)), describe(fields["type"]))
         raise BadMessageError("unknown_type", f"messages of type {kind} are not understood", [misfit], command_id)
-    if kind in names.NOT_YET_IN:
-        raise BadMessageError("unsupported", f"{kind} is not supported by this version", (), command_id)
     payload = reader.inner("payload")
     if payload is None:
         raise BadMessageError("bad_shape", _sentence(misfits), misfits, command_id)
     if kind == names.HEARTBEAT:
         return _checked(Echo(command_id, "", payload.number("serverTime")), misfits, command_id)
+    if kind == names.AUTH_REFRESH:
+        token = payload.text("token", required=True, most=MAX_TOKEN)
+        return _checked(Refresh(command_id, "", token), misfits, command_id)
     workflow_id = reader.workflow_id(wildcard=kind in (names.WORKFLOW_SUBSCRIBE, names.WORKFLOW_UNSUBSCRIBE))
     if misfits:
         raise BadMessageError("bad_workflow_id", _sentence(misfits), misfits, command_id)

@@ -165,13 +165,18 @@ class HeartbeatPayload(Payload):
 
 
 class ReadyPayload(Payload):
-    """The first message of a connection; times in ms."""
+    """The first message of a connection; times in ms.
+
+    `session_ttl` is for how long the client's token is still good, `auth_timeout` within which time it has to send one.
+    """
 
     connection_id: str
     heartbeat_interval: int
     heartbeat_timeout: int
     max_message_bytes: int
     version: str
+    session_ttl: int | None = None
+    auth_timeout: int | None = None
 
 
 class SubscribedPayload(Payload):
@@ -185,13 +190,17 @@ class SubscribedPayload(Payload):
 
 
 class AcceptedPayload(Payload):
-    """A command was carried out; `seq` is the first event that shows it."""
+    """A command was carried out; `seq` is the first event that shows it.
+
+    `session_ttl` is for how long a new token is good, in ms.
+    """
 
     command_id: str
     seq: int | None = None
     run_id: str = ""
     state: str = ""
     attached: bool = False
+    session_ttl: int | None = None
 
 
 class MisfitDetail(Payload):

@@ -5,21 +5,38 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 
-from weftline_bridge.errors import BadMessageError, CommandRefusedError, Misfit
+from weftline_bridge.auth import NOTHING, Identity, Scope
+from weftline_bridge.errors import (
+    BadMessageError,
+    CommandRefusedError,
+    ConnectionEndedError,
+    KeysUnavailableError,
+    Misfit,
+    TokenRefusedError,
+)
 from weftline_bridge.frames import Dialect
 from weftline_bridge.hub import Hub
 from weftline_bridge.metrics import Metrics
-from weftline_bridge.protocol.inbound import Request, Subscribe, Unsubscribe
+from weftline_bridge.protocol.inbound import Refresh, Request, Subscribe, Unsubscribe
 from weftline_bridge.protocol.minting import Mint
-from weftline_bridge.protocol.names import ALL_WORKFLOWS
+from weftline_bridge.protocol.names import ALL_WORKFLOWS, CloseCode
 from weftline_bridge.protocol.payloads import AcceptedPayload
+from weftline_bridge.session.gatekeeper import Gatekeeper
 from weftline_bridge.session.session import Session
 from weftline_bridge.upstream import Accepted, ExecutorClient
 
 _log = logging.getLogger(__name__)
 
 MAX_WAITING = 64
+
+
+def scope_of(identity: Identity | None) -> Scope | None:
+    """What a reader of all workflows sees of them; None for every one."""
+    if identity is None:
+        return NOTHING
+    return None if identity.view.everything else identity.view
 
 
 class Commands:
@@ -30,6 +47,7 @@ class Commands:
 
     __slots__ = (
         "_client",
+        "_gatekeeper",
         "_hub",
         "_max_subscriptions",
         "_metrics",
@@ -37,6 +55,7 @@ class Commands:
         "_session",
         "_timeout",
         "_waiting",
+        "_welcome",
         "_worker",
     )
 
@@ -48,6 +67,8 @@ class Commands:
         client: ExecutorClient,
         mint: Mint,
         metrics: Metrics,
+        gatekeeper: Gatekeeper,
+        welcome: Callable[[Session], None],
         timeout: float,
         max_subscriptions: int,
     ) -> None:
@@ -56,6 +77,8 @@ class Commands:
         self._client = client
         self._mint = mint
         self._metrics = metrics
+        self._gatekeeper = gatekeeper
+        self._welcome = welcome
         self._timeout = timeout
         self._max_subscriptions = max_subscriptions
         self._waiting: deque[tuple[Request, float]] | None = None
@@ -90,6 +113,8 @@ class Commands:
                 except (BadMessageError, CommandRefusedError) as error:
                     self._count(request, "unavailable" if error.code == "executor_unavailable" else "refused")
                     self._refuse(request, error)
+                    if isinstance(error, ConnectionEndedError):
+                        self._session.close(error.close_code, error.message)
                 except Exception:
                     _log.exception("a command of connection %s failed", self._session.id)
                     self._count(request, "failed")
@@ -99,6 +124,10 @@ class Commands:
             self._waiting = None
 
     async def _carry_out(self, request: Request, deadline: float) -> None:
+        if isinstance(request, Refresh):
+            await self._refresh(request)
+            return
+        self._check_permission(request)
         if isinstance(request, Subscribe):
             await self._subscribe(request, deadline)
             return
@@ -115,6 +144,51 @@ class Commands:
         payload = AcceptedPayload(request.id, outcome.seq, outcome.run_id, outcome.state, outcome.attached)
         self._answer(request, payload)
 
+    def _check_permission(self, request: Request) -> None:
+        """Raises CommandRefusedError: `unauthenticated`, or `forbidden` for what the client's token does not permit."""
+        identity = self._session.identity
+        if identity is None:
+            raise CommandRefusedError("unauthenticated", "the connection has shown no token that is good")
+        if self._gatekeeper.expired(identity):
+            raise CommandRefusedError("unauthenticated", "the token has expired: send another in auth.refresh")
+        viewing = isinstance(request, Subscribe | Unsubscribe)
+        if viewing and request.workflow_id == ALL_WORKFLOWS:
+            return
+        scope = identity.view if viewing else identity.control
+        if not scope.covers(request.workflow_id):
+            does = "viewing" if viewing else "controlling"
+            raise CommandRefusedError("forbidden", f"the token does not permit {does} {request.workflow_id}")
+
+    async def _refresh(self, request: Refresh) -> None:
+        """Take a new token in place of the old one; the first of a connection ends it when it is not good."""
+        session, before = self._session, self._session.identity
+        identity = await self._identify(request.token, before)
+        named = [name for name in self._hub.subscriptions(session) if name != ALL_WORKFLOWS]
+        lost = next((name for name in named if not identity.view.covers(name)), None)
+        if lost is not None or not identity.view:
+            message = f"the token does not permit viewing {lost or 'any workflow'}"
+            raise ConnectionEndedError("forbidden", message, CloseCode.FORBIDDEN)
+        session.identity = identity
+        self._answer(request, AcceptedPayload(request.id, session_ttl=self._gatekeeper.time_left(identity)))
+        if before is None:
+            self._welcome(session)
+        elif before.view != identity.view:
+            self._hub.rescope(session, scope_of(identity))
+
+    async def _identify(self, token: str, before: Identity | None) -> Identity:
+        """Who a token is of; raises CommandRefusedError, which ends the connection if nobody was known `before`."""
+        try:
+            identity = await self._gatekeeper.check(token)
+            if before is not None and before.subject != identity.subject:
+                raise TokenRefusedError("token_subject", "the token is of somebody else")
+        except (TokenRefusedError, KeysUnavailableError) as error:
+            if before is not None:
+                raise CommandRefusedError(error.code, error.message) from None
+            later = isinstance(error, KeysUnavailableError)
+            close_code = CloseCode.OVERLOADED if later else CloseCode.UNAUTHENTICATED
+            raise ConnectionEndedError(error.code, error.message, close_code) from None
+        return identity
+
     async def _subscribe(self, request: Subscribe, deadline: float) -> None:
         subscribed = self._hub.subscriptions(self._session)
         if request.workflow_id not in subscribed and len(subscribed) >= self._max_subscriptions:
@@ -123,7 +197,7 @@ class Commands:
                 "too_many_subscriptions", "this connection has all the subscriptions it may", [misfit]
             )
         if request.workflow_id == ALL_WORKFLOWS:
-            await self._hub.subscribe_all(self._session, request, deadline)
+            await self._hub.subscribe_all(self._session, request, deadline, scope_of(self._session.identity))
         else:
             await self._hub.subscribe(self._session, request, deadline)
 

@@ -9,16 +9,18 @@ from uuid import uuid4
 
 from aiohttp import WSMsgType, web
 
-from weftline_bridge.auth import OriginPolicy
-from weftline_bridge.errors import BadMessageError, Misfit
+from weftline_bridge.auth import Identity
+from weftline_bridge.errors import BadMessageError, CommandRefusedError, Misfit
 from weftline_bridge.frames import Dialect
 from weftline_bridge.hub import WHOLE, Hub
 from weftline_bridge.metrics import Metrics
-from weftline_bridge.protocol.inbound import Echo, parse_message, split_frame
+from weftline_bridge.protocol.inbound import Echo, Refresh, Request, parse_message, split_frame
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.names import SUBPROTOCOL, CloseCode
 from weftline_bridge.protocol.payloads import ReadyPayload
-from weftline_bridge.session.commands import Commands
+from weftline_bridge.session.admission import Admission, TurnedAwayError
+from weftline_bridge.session.commands import Commands, scope_of
+from weftline_bridge.session.gatekeeper import Gatekeeper
 from weftline_bridge.session.limits import SessionLimits
 from weftline_bridge.session.registry import Registry
 from weftline_bridge.session.session import CLOSE_SECONDS, Session, Socket
@@ -36,11 +38,12 @@ _ABNORMAL = 1006
 
 @dataclass(slots=True)
 class _Connection:
-    """One client while it is connected: `strikes` counts bad messages in a row."""
+    """One client while it is connected: `strikes` counts bad messages in a row, `presented` tells of a token."""
 
     session: Session
     commands: Commands
     strikes: int = 0
+    presented: bool = False
 
 
 class Endpoint:
@@ -55,6 +58,7 @@ class Endpoint:
         registry: Registry,
         mint: Mint,
         metrics: Metrics,
+        gatekeeper: Gatekeeper,
         version: str,
     ) -> None:
         self._settings = settings
@@ -64,20 +68,18 @@ class Endpoint:
         self._mint = mint
         self._metrics = metrics
         self._version = version
-        self._origins = OriginPolicy.parse(settings.allowed_origins)
+        self._gatekeeper = gatekeeper
+        self._admission = Admission(settings, registry, gatekeeper)
         self._limits = SessionLimits(settings.outbox_max_bytes, settings.stall_seconds)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request and serve the connection until it ends.
 
-        Raises HTTPForbidden for a page of another origin, and HTTPServiceUnavailable while draining.
+        Raises HTTPServiceUnavailable while draining.
         """
         if self._registry.draining:
             self._metrics.refused.labels("draining").inc()
             raise web.HTTPServiceUnavailable(text="the bridge is restarting\n", headers={"Retry-After": "5"})
-        if not self._origins.allows(request.headers.get("Origin"), request.host):
-            self._metrics.refused.labels("origin").inc()
-            raise web.HTTPForbidden(text="pages of this origin may not connect\n")
         offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
         offered = [name for name in offered if name]
         if offered and SUBPROTOCOL not in offered:
@@ -85,11 +87,14 @@ class Endpoint:
             text = f"the bridge speaks {SUBPROTOCOL}, or no subprotocol"
             return await self._turn_away(request, offered[0], CloseCode.UNSUPPORTED_SUBPROTOCOL, text)
         protocol = SUBPROTOCOL if offered else ""
-        if len(self._registry) >= self._settings.max_connections:
-            return await self._turn_away(request, protocol, CloseCode.OVERLOADED, "too many connections")
+        dialect = Dialect.V1 if protocol else Dialect.PLAIN
+        try:
+            identity = await self._admission.admit(request, dialect)
+        except TurnedAwayError as error:
+            return await self._turn_away(request, protocol, error.code, error.reason)
         ws = self._socket(protocol)
         await ws.prepare(request)
-        await self._serve(request, ws, Dialect.V1 if protocol else Dialect.PLAIN)
+        await self._serve(request, ws, dialect, identity)
         return ws
 
     def _socket(self, protocol: str) -> Socket:
@@ -109,7 +114,7 @@ class Endpoint:
         await ws.close(code=code, message=reason.encode())
         return ws
 
-    async def _serve(self, request: web.Request, ws: Socket, dialect: Dialect) -> None:
+    async def _serve(self, request: web.Request, ws: Socket, dialect: Dialect, identity: Identity | None) -> None:
         transport = request.transport
         if transport is None:
             return
@@ -126,6 +131,7 @@ class Endpoint:
             metrics=self._metrics,
             relieve=self._hub.relief.relieve,
             now=loop.time(),
+            identity=identity,
         )
         commands = Commands(
             session,
@@ -133,12 +139,17 @@ class Endpoint:
             client=self._client,
             mint=self._mint,
             metrics=self._metrics,
+            gatekeeper=self._gatekeeper,
+            welcome=self._welcome,
             timeout=self._settings.command_timeout,
             max_subscriptions=self._settings.max_subscriptions,
         )
         self._registry.add(session)
         try:
-            self._welcome(session)
+            if dialect is Dialect.V1:
+                session.send(self._mint.ready(self._ready(session)))
+            if identity is not None:
+                self._welcome(session)
             await self._read(ws, _Connection(session, commands), loop)
         finally:
             self._hub.leave(session)
@@ -149,20 +160,23 @@ class Endpoint:
             session.abort()
             self._registry.remove(session, session.close_code or ws.close_code or _ABNORMAL)
 
+    def _ready(self, session: Session) -> ReadyPayload:
+        settings, identity = self._settings, session.identity
+        return ReadyPayload(
+            session.id,
+            int(settings.heartbeat_interval * 1000),
+            int(settings.heartbeat_timeout * 1000),
+            settings.max_message_bytes,
+            self._version,
+            session_ttl=None if identity is None else self._gatekeeper.time_left(identity),
+            auth_timeout=int(settings.auth_timeout * 1000) if identity is None else None,
+        )
+
     def _welcome(self, session: Session) -> None:
-        if session.dialect is Dialect.V1:
-            settings = self._settings
-            payload = ReadyPayload(
-                session.id,
-                int(settings.heartbeat_interval * 1000),
-                int(settings.heartbeat_timeout * 1000),
-                settings.max_message_bytes,
-                self._version,
-            )
-            session.send(self._mint.ready(payload))
+        """Tell a client that has shown who it is how things stand."""
         session.send(self._registry.status())
         if session.dialect is Dialect.PLAIN:
-            self._hub.join_everyone(session, WHOLE)
+            self._hub.join_everyone(session, WHOLE._replace(scope=scope_of(session.identity)))
 
     async def _read(self, ws: Socket, connection: _Connection, loop: asyncio.AbstractEventLoop) -> None:
         session = connection.session
@@ -210,8 +224,19 @@ class Endpoint:
             self._metrics.messages_in.add(request.kind, 1)
             if isinstance(request, Echo):
                 self._take_echo(request, session)
-            else:
+            elif self._may_ask(connection, request):
                 connection.commands.submit(request)
+
+    def _may_ask(self, connection: _Connection, request: Request) -> bool:
+        """Whether a request may be carried out in its turn; the first of an unknown client has to be its token."""
+        session = connection.session
+        if session.identity is not None or connection.presented or isinstance(request, Refresh):
+            connection.presented = True
+            return True
+        error = CommandRefusedError("unauthenticated", "the first message has to be auth.refresh")
+        session.send(self._mint.refusal(session.dialect, error, workflow_id=request.workflow_id, command_id=request.id))
+        session.close(CloseCode.UNAUTHENTICATED, error.message)
+        return False
 
     def _take_echo(self, echo: Echo, session: Session) -> None:
         if echo.server_time is not None:
@@ -225,8 +250,6 @@ class Endpoint:
         self._metrics.bad_messages.labels(error.code).inc()
         refusal = self._mint.refusal(session.dialect, error, workflow_id="", command_id=error.command_id)
         session.send(refusal)
-        # What is well-formed but not offered yet is no sign of a broken client.
-        if error.code != "unsupported":
-            connection.strikes += 1
+        connection.strikes += 1
         if connection.strikes >= MAX_STRIKES:
             session.close(CloseCode.BAD_MESSAGE, f"{MAX_STRIKES} bad messages in a row; the last: {error.code}")

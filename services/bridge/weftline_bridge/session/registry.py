@@ -12,15 +12,17 @@ from weftline_bridge.metrics import Metrics
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.names import CloseCode
 from weftline_bridge.protocol.payloads import StatusPayload
+from weftline_bridge.session.gatekeeper import Gatekeeper
 from weftline_bridge.session.session import Session
 
 MAX_RECONNECT_MS = 5000
 
 
 class Registry:
-    """The sessions. `interval`, `patience` and `status_interval` are in seconds.
+    """The sessions. All times are in seconds.
 
-    A connection is pinged every `interval`; it is dead when nothing came from it within `patience` of a ping.
+    A connection is pinged every `interval`; it is dead when nothing came from it within `patience` of a ping. It is
+    closed when its client has not said who it is within `auth_timeout`, and `auth_grace` after its token has expired.
     """
 
     def __init__(
@@ -33,6 +35,9 @@ class Registry:
         interval: float,
         patience: float,
         status_interval: float,
+        gatekeeper: Gatekeeper,
+        auth_timeout: float,
+        auth_grace: float,
     ) -> None:
         self.draining = False
         self._hub = hub
@@ -42,6 +47,9 @@ class Registry:
         self._interval = interval
         self._patience = patience
         self._status_interval = status_interval
+        self._gatekeeper = gatekeeper
+        self._auth_timeout = auth_timeout
+        self._auth_grace = auth_grace
         self._sessions: dict[Session, None] = {}
         self._empty = asyncio.Event()
         self._empty.set()
@@ -56,6 +64,9 @@ class Registry:
         """Begin to look after the connections."""
         tick = min(1.0, self._interval / 4, self._patience / 4)
         self._hub.tasks.repeat(self._look_after, "heartbeats", tick)
+        if self._gatekeeper.asks_for_tokens:
+            tick = min(1.0, self._auth_timeout / 4, max(0.05, self._auth_grace / 4))
+            self._hub.tasks.repeat(self._end_unauthenticated, "token-ends", tick)
         self._hub.tasks.repeat(self._tell_status, "status", 0.0)
 
     def add(self, session: Session) -> None:
@@ -84,7 +95,7 @@ class Registry:
         """Ask all clients to come back later, close their connections, and end those that remain after `seconds`."""
         self.draining = True
         for session in self:
-            if session.dialect is Dialect.V1:
+            if session.dialect is Dialect.V1 and session.identity is not None:
                 session.send(self._mint.draining(random.randint(0, MAX_RECONNECT_MS)))
             session.close(CloseCode.RESTARTING, "the bridge is restarting")
         try:
@@ -98,7 +109,7 @@ class Registry:
         now = asyncio.get_running_loop().time()
         due: list[Session] = []
         for session in self._sessions:
-            if session.closing:
+            if session.closing or session.identity is None:
                 continue
             session.watch(now)
             since_ping = now - session.pinged
@@ -124,4 +135,16 @@ class Registry:
         if self._sessions:
             batch = Batch([self.status()])
             for session in self._sessions:
-                session.offer(batch)
+                if session.identity is not None:
+                    session.offer(batch)
+
+    async def _end_unauthenticated(self) -> None:
+        now = asyncio.get_running_loop().time()
+        latest = self._gatekeeper.now() - self._auth_grace
+        for session in self:
+            identity = session.identity
+            if identity is None:
+                if now - session.opened >= self._auth_timeout:
+                    session.close(CloseCode.UNAUTHENTICATED, f"no token came within {self._auth_timeout:g} s")
+            elif identity.expires is not None and identity.expires <= latest:
+                session.close(CloseCode.UNAUTHENTICATED, "the token has expired, and no other came")

@@ -10,6 +10,7 @@ from typing import Literal
 
 from aiohttp import web
 
+from weftline_bridge.auth import Identity
 from weftline_bridge.frames import Batch, Delivery, Dialect, Message, Opcode, Wire, frame, make_wire
 from weftline_bridge.hub import Flusher
 from weftline_bridge.metrics import Metrics
@@ -33,8 +34,8 @@ _PING = struct.Struct("!d")
 class Session:
     """One open connection, as the hub and the flusher see it.
 
-    `since` is in ms since the Unix epoch; `heard` and `pinged` are times of the loop's clock, `rtt` is in
-    seconds and None until it was measured.
+    `since` is in ms since the Unix epoch; `opened`, `heard` and `pinged` are times of the loop's clock,
+    `rtt` is in seconds and None until it was measured. `identity` is None until the client has shown who it is.
     """
 
     __slots__ = (
@@ -62,13 +63,14 @@ class Session:
         "dialect",
         "heard",
         "id",
+        "identity",
+        "opened",
         "pinged",
         "received",
         "rtt",
         "sent",
         "sent_bytes",
         "since",
-        "subject",
     )
 
     def __init__(
@@ -85,13 +87,14 @@ class Session:
         metrics: Metrics,
         relieve: Callable[[Session, Sequence[str]], None],
         now: float,
+        identity: Identity | None,
     ) -> None:
         self.id = connection_id
         self.dialect = dialect
         self.address = address
-        self.subject = "anonymous"
+        self.identity = identity
         self.since = mint.now()
-        self.heard = self.pinged = now
+        self.opened = self.heard = self.pinged = now
         self.rtt: float | None = None
         self.received = self.sent = self.sent_bytes = 0
         self.close_code: int | None = None
@@ -113,6 +116,11 @@ class Session:
         self._progress = now
         self._blocked = False
         self._told = Mode.NORMAL
+
+    @property
+    def subject(self) -> str:
+        """Who the client is, empty while it is not known."""
+        return self.identity.subject if self.identity is not None else ""
 
     @property
     def closing(self) -> bool:

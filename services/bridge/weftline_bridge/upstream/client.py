@@ -33,6 +33,8 @@ from weftline_bridge.upstream.translate import RUN_STATES
 from weftline_bridge.upstream.watching import EventStreams
 
 _NO_SUCH_NAME = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+_RUNS_PAGE = 1000
+_MAX_RUNS_PAGES = 10
 
 _Response = TypeVar("_Response")
 
@@ -111,6 +113,26 @@ class ExecutorClient:
             raise refusal from None
         finally:
             call.cancel()
+
+    async def has_run(self, workflow_id: str, run_id: str) -> bool:
+        """Whether a run is one of a workflow's, as far as these are kept.
+
+        Raises ExecutorUnavailableError or another CommandRefusedError.
+        """
+        page = pb.ListRunsRequest(workflow_id=workflow_id, page_size=_RUNS_PAGE)
+        for _ in range(_MAX_RUNS_PAGES):
+            try:
+                response = await self._pool.stub().ListRuns(page, timeout=self._timeout)
+            except aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.NOT_FOUND:
+                    return False
+                raise to_refusal(error) from None
+            if any(run.run_id == run_id for run in response.runs):
+                return True
+            if not response.next_page_token:
+                break
+            page.page_token = response.next_page_token
+        return False
 
     async def workflows(
         self, *, page_size: int, page_token: str, states: Sequence[str], id_prefix: str, bodies: bool

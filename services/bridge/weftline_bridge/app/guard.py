@@ -1,0 +1,40 @@
+"""Lets only those who may in to the HTTP face: who a request is of is found out before its handler runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from weftline_bridge.app.answers import problem
+from weftline_bridge.auth import Identity
+from weftline_bridge.errors import KeysUnavailableError, TokenRefusedError
+from weftline_bridge.session import Gatekeeper
+
+IDENTITY = web.RequestKey("identity", Identity)
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def guarded(gatekeeper: Gatekeeper, handler: _Handler) -> _Handler:
+    """The handler for those whose token permits to view anything; they are `request[IDENTITY]`."""
+
+    async def guard(request: web.Request) -> web.StreamResponse:
+        try:
+            identity = await gatekeeper.identify(request)
+        except TokenRefusedError as error:
+            return _unauthenticated(error.code, error.message)
+        except KeysUnavailableError as error:
+            return problem(503, error.code, error.message, {"Retry-After": "10"})
+        if identity is None:
+            return _unauthenticated("unauthenticated", "a token is asked for, in the header Authorization")
+        if not identity.view:
+            return problem(403, "forbidden", "the token permits no workflow")
+        request[IDENTITY] = identity
+        return await handler(request)
+
+    return guard
+
+
+def _unauthenticated(code: str, message: str) -> web.Response:
+    return problem(401, code, message, {"WWW-Authenticate": "Bearer"})
