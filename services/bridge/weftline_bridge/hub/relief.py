@@ -51,7 +51,10 @@ class Relief:
 
     def _view(self, reader: Reader, workflow_id: str) -> View | None:
         view = self._named.get(reader, {}).get(workflow_id)
-        return self._everyone.view_of(reader) if view is None else view
+        if view is not None:
+            return view
+        view = self._everyone.view_of(reader)
+        return view if view is not None and view.covers(workflow_id) else None
 
     def _begin(self, reader: Reader, workflow_ids: Sequence[str]) -> None:
         feeds = self._feeds()
