@@ -101,7 +101,7 @@ async def test_a_token_in_the_url_is_not_looked_at() -> None:
 
 
 async def test_a_v1_client_may_send_its_token_first_and_is_told_nothing_before() -> None:
-    settings = {**AUTH, "heartbeat_interval": 0.05, "heartbeat_timeout": 60.0, "status_interval": 0.05}
+    settings = {**AUTH, "heartbeat_interval": 0.25, "heartbeat_timeout": 60.0, "status_interval": 0.05}
     async with running_executor() as executor, running_bridge(executor, **settings) as bridge:
         seen_by_others = await bridge.connect(headers=bearer(token()))
         client = await bridge.connect()
@@ -149,28 +149,29 @@ async def test_a_client_that_sends_no_token_in_time_is_closed_with_4401() -> Non
         assert client.types_seen() == ["connection.ready"]
 
 
+def later(bridge: RunningBridge, seconds: float) -> None:
+    """Let the bridge check tokens as it will in so many seconds."""
+    bridge.bridge.gatekeeper.clock = lambda: time.time() + seconds
+
+
 async def test_a_token_is_replaced_before_it_ends_without_a_new_connection() -> None:
-    settings = {**AUTH, "auth_leeway": 0.0, "auth_grace": 0.0}
-    async with running_executor() as executor, running_bridge(executor, **settings) as bridge:
-        client = await bridge.connect(headers=bearer(token(exp=time.time() + 1.0)))
-        assert 0 < (await client.next())["payload"]["sessionTtl"] <= 1000
+    async with running_executor() as executor, running_bridge(executor, **AUTH) as bridge:
+        client = await bridge.connect(headers=bearer(token(exp=time.time() + 600)))
+        assert 590_000 < (await client.next())["payload"]["sessionTtl"] <= 600_000
         await client.subscribe("wf")
+        other = await bridge.connect(headers=bearer(token(exp=time.time() + 600)))
         assert (await refresh(client, token()))["type"] == "command.accepted"
-        other = await bridge.connect(headers=bearer(token(exp=time.time() + 1.0)))
+        later(bridge, 700)
         assert await other.close_code() == 4401
         executor.append("wf", events.start("a"))
         assert await client.seqs("wf", 1) == [1]
 
 
 async def test_an_expired_token_still_shows_events_but_permits_no_command_until_the_grace_is_over() -> None:
-    settings = {**AUTH, "auth_leeway": 0.0, "auth_grace": 60.0}
-    async with running_executor() as executor, running_bridge(executor, **settings) as bridge:
-        client = await bridge.connect(headers=bearer(token(exp=time.time() + 0.5)))
+    async with running_executor() as executor, running_bridge(executor, **AUTH, auth_grace=120.0) as bridge:
+        client = await bridge.connect(headers=bearer(token(exp=time.time() + 600)))
         await client.subscribe("wf")
-        (session,) = bridge.bridge.registry
-        assert session.identity is not None
-        identity = session.identity
-        await bridge.eventually(lambda: bridge.bridge.gatekeeper.expired(identity))
+        later(bridge, 620)
         await client.send("workflow.start", "wf", {"nodes": [], "edges": []})
         assert (await client.of_type("command.rejected"))["payload"]["code"] == "unauthenticated"
         executor.append("wf", events.start("a"))
@@ -178,6 +179,8 @@ async def test_an_expired_token_still_shows_events_but_permits_no_command_until_
         assert (await refresh(client, token()))["type"] == "command.accepted"
         await client.send("workflow.stop", "wf")
         assert (await client.of_type("command.accepted", "command.rejected"))["type"] == "command.accepted"
+        later(bridge, 3800)
+        assert await client.close_code() == 4401
 
 
 async def test_a_token_of_somebody_else_does_not_replace_the_first() -> None:

@@ -35,7 +35,7 @@ def run_on(executor: ScriptedExecutor, workflow_id: str) -> None:
 
 @pytest.mark.parametrize(("dialect", "late"), [("plain", False), ("plain", True), ("weftline.v1", False)])
 async def test_a_broadcast_holds_only_what_the_token_permits(dialect: str, late: bool) -> None:
-    settings = {**AUTH, "heartbeat_interval": 0.05, "heartbeat_timeout": 60.0}
+    settings = {**AUTH, "heartbeat_interval": 0.5, "heartbeat_timeout": 60.0}
     async with running_executor() as executor, running_bridge(executor, **settings) as bridge:
         everything = await bridge.connect("plain", headers=bearer(token()))
         await bridge.eventually(lambda: bridge.bridge.hub.watches_all)
@@ -51,8 +51,8 @@ async def test_a_broadcast_holds_only_what_the_token_permits(dialect: str, late:
         executor.append("secret-2", events.complete())
         executor.append("orders-2", events.complete())
         await client.seqs("orders-2", 4)
-        await client.of_type("heartbeat")
         await everything.seqs("secret-2", 4)
+        await client.of_type("heartbeat")
         expected = {"orders-1", "orders-2"} if late else {"orders-2"}
         assert workflows_seen(client) == expected
         assert workflows_seen(everything) >= {"secret-2", "orders-2"}
@@ -119,6 +119,7 @@ async def test_a_new_token_widens_and_narrows_what_is_seen_of_all_workflows() ->
         run_on(executor, "a-1")
         run_on(executor, "b-1")
         await client.seqs("a-1", 3)
+        await bridge.eventually(lambda: "b-1" in bridge.bridge.hub.feeds and bridge.bridge.hub.feeds["b-1"].head == 3)
         await answer(client, "auth.refresh", "", {"token": permitting(view=["b-*"])})
         snapshot = await client.of_type("workflow.snapshot")
         assert snapshot["workflowId"] == "b-1"

@@ -19,7 +19,7 @@ _OWN_SITE = frozenset({"same-origin", "none"})
 class Gatekeeper:
     """Checks origins and tokens by the settings; raises ConfigurationError when these contradict each other.
 
-    `origins` says which pages may connect. `clock` gives the time in seconds since the Unix epoch.
+    `origins` says which pages may connect, `clock` gives the time in seconds since the Unix epoch.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
@@ -34,7 +34,7 @@ class Gatekeeper:
         self._cookie = settings.auth_cookie
         self._rules = TokenRules(settings.auth_issuer, settings.auth_audience, settings.auth_leeway)
         self._metrics = metrics
-        self._clock = clock
+        self.clock = clock
 
     @property
     def asks_for_tokens(self) -> bool:
@@ -43,15 +43,15 @@ class Gatekeeper:
 
     def now(self) -> float:
         """The time that tokens are checked by."""
-        return self._clock()
+        return self.clock()
 
     def expired(self, identity: Identity) -> bool:
         """Whether the token of an identity is not good any more."""
-        return identity.expires is not None and identity.expires <= self._clock() - self._rules.leeway
+        return identity.expires is not None and identity.expires <= self.clock() - self._rules.leeway
 
     def time_left(self, identity: Identity) -> int | None:
         """For how long its token is still good, in ms; None for ever."""
-        return None if identity.expires is None else max(0, int((identity.expires - self._clock()) * 1000))
+        return None if identity.expires is None else max(0, int((identity.expires - self.clock()) * 1000))
 
     async def identify(self, request: web.Request) -> Identity | None:
         """Who a request is of; None when it has no token and one is asked for.
@@ -69,7 +69,7 @@ class Gatekeeper:
             raise TokenRefusedError("unsupported", "this bridge asks for no tokens")
         try:
             key = await self.keys.find(read_header(token))
-            identity = check_token(token, key, self._rules, self._clock())
+            identity = check_token(token, key, self._rules, self.clock())
         except (TokenRefusedError, KeysUnavailableError) as error:
             self._metrics.tokens.labels(error.code).inc()
             raise
