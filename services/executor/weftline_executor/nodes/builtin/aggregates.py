@@ -105,7 +105,9 @@ def _mean(self: Aggregate, found: Found) -> int | float | None:
     total = _total(self, found)
     if isinstance(total, int) and total % len(found) == 0:
         return total // len(found)
-    return total / len(found)
+    numbers = [value for _, value in found]
+    # The quotient is rounded, which must not take it past the numbers that it is the mean of.
+    return min(max(total / len(found), min(numbers)), max(numbers))
 
 
 def _extreme(self: Aggregate, found: Found) -> object:
