@@ -105,7 +105,7 @@ def _mean(self: Aggregate, found: Found) -> int | float | None:
     total = _total(self, found)
     if isinstance(total, int) and total % len(found) == 0:
         return total // len(found)
-    numbers = [value for _, value in found]
+    numbers = _numbers(self, found)
     # The quotient is rounded, which must not take it past the numbers that it is the mean of.
     return min(max(total / len(found), min(numbers)), max(numbers))
 
