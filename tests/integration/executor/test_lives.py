@@ -12,7 +12,9 @@ from tests.support.engine_plans import FAILS
 from tests.support.executor_graphs import chain, definition, node
 from weftline_executor.model import events as model
 
-BY: dict[str, Any] = {"by": "ada", "reason": "", "command_id": ""}
+START: dict[str, Any] = {"by": "ada", "command_id": ""}
+BY: dict[str, Any] = {**START, "reason": ""}
+FINALLY = {"finally": True}
 
 
 @pytest.fixture
@@ -25,7 +27,19 @@ def lives(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lives]:
 
 
 def start(lives: Lives, text: str) -> None:
-    lives.ask(lives.engine.commands.start(lives.workflow_id, text.encode(), by="ada", command_id=""))
+    lives.ask(lives.engine.commands.start(lives.workflow_id, text.encode(), **START))
+    lives.rest()
+
+
+def command(lives: Lives, name: str, **more: Any) -> None:
+    """Asks something of the newest run, and waits for what follows."""
+    common = START if name == "complete" else BY
+    lives.ask(getattr(lives.engine.commands, name)(lives.workflow_id, **common, **more))
+    lives.rest()
+
+
+def opens(lives: Lives, node_id: str, outcome: str = "") -> None:
+    lives.board.open(node_id, outcome)
     lives.rest()
 
 
@@ -119,3 +133,118 @@ def test_a_run_that_is_retried_after_its_deadline_has_the_whole_of_it_again(live
     lives.pass_time(1)
     lives.rest()
     assert (state(lives), len(told(lives, model.RunFailed))) == ("ended", 2)
+
+
+def test_finally_nodes_wait_for_the_others_also_after_a_retry_and_a_crash(lives: Lives) -> None:
+    start(lives, definition([node("a", "model.safe"), node("last", "model.safe", policy=FINALLY)]))
+    opens(lives, "a", FAILS)
+    opens(lives, "last")
+    command(lives, "retry")
+    crash(lives)
+    assert lives.board.waiting() == ["a"]
+    opens(lives, "a")
+    assert lives.board.waiting() == ["last"]
+
+
+def test_a_paused_run_whose_last_wait_is_completed_ends_when_it_is_resumed(lives: Lives) -> None:
+    start(lives, chain(node("ask", "approval")))
+    command(lives, "pause")
+    command(lives, "complete", node_id="ask", data=b"1")
+    assert state(lives) == "paused"
+    crash(lives)
+    assert state(lives) == "paused"
+    command(lives, "resume")
+    assert (state(lives), told(lives, model.RunCompleted)[-1].status) == ("ended", "success")
+
+
+def test_a_finally_node_that_must_not_run_twice_does_not_in_a_run_that_is_stopped(lives: Lives) -> None:
+    start(lives, definition([node("a"), node("last", "model.unsafe", policy=FINALLY)]))
+    command(lives, "stop", grace_ms=30_000)
+    crash(lives)
+    assert (state(lives), told(lives, model.NodeFailed)[-1].code) == ("ended", "interrupted")
+
+
+def test_a_finally_node_of_unknown_outcome_does_not_run_again_by_a_stop(lives: Lives) -> None:
+    start(lives, definition([node("a"), node("last", "model.unsafe", policy=FINALLY)]))
+    crash(lives)
+    assert state(lives) == "paused"
+    command(lives, "stop", grace_ms=30_000)
+    assert state(lives) == "ended"
+    assert len(told(lives, model.NodeRunning)) == 2
+
+
+@pytest.mark.parametrize("policy", [{}, {"onError": "pause"}])
+def test_a_stop_bounds_finally_nodes_that_wait(lives: Lives, policy: dict[str, Any]) -> None:
+    start(lives, definition([node("a"), node("last", "approval", policy={**FINALLY, **policy})]))
+    command(lives, "stop", grace_ms=30_000)
+    assert state(lives) == "stopping"
+    lives.pass_time(31)
+    lives.rest()
+    assert (state(lives), told(lives, model.NodeSkipped)[-1].reason) == ("ended", "run_stopped")
+
+
+def test_a_stop_does_not_wait_for_a_finally_node_that_failed_and_paused_its_run(lives: Lives) -> None:
+    start(lives, definition([node("a"), node("last", "model.safe", policy={**FINALLY, "onError": "pause"})]))
+    opens(lives, "last", FAILS)
+    assert state(lives) == "paused"
+    command(lives, "stop", grace_ms=30_000)
+    assert state(lives) == "ended"
+
+
+def test_a_run_over_its_deadline_ends_by_that_also_after_a_crash_of_its_finally_nodes(lives: Lives) -> None:
+    nodes = [node("ask", "approval"), node("last", "model.safe", policy=FINALLY)]
+    start(lives, definition(nodes, deadline=LATER_SECONDS))
+    lives.pass_time(LATER_SECONDS)
+    lives.rest()
+    assert lives.board.waiting() == ["last"]
+    crash(lives)
+    opens(lives, "last")
+    assert [event.code for event in told(lives, model.RunFailed)] == ["deadline"]
+
+
+def test_a_disabled_node_says_the_same_after_a_crash(lives: Lives) -> None:
+    nodes = [
+        node("b", "model.safe"),
+        node("a", "model.safe"),
+        node("off", policy={"disabled": True, "join": "one_success"}),
+        node("after", "model.safe", policy={"join": "none_failed"}),
+    ]
+    start(lives, definition(nodes, "a>off", "b>off", "off>after", failurePolicy="continue"))
+    opens(lives, "a")
+    opens(lives, "b", FAILS)
+    assert lives.board.waiting() == ["after"]
+    crash(lives)
+    assert lives.board.waiting() == ["after"]
+
+
+def test_a_retry_skips_a_disabled_node_again_that_waits_for_nobody(lives: Lives) -> None:
+    start(lives, chain(node("a", "model.safe"), node("off", policy={"disabled": True, "join": "always"})))
+    opens(lives, "a", FAILS)
+    command(lives, "retry")
+    opens(lives, "a")
+    assert [event.reason for event in told(lives, model.NodeSkipped)] == ["disabled"] * 2
+    assert [event.skipped_nodes for event in told(lives, model.RunCompleted)] == [1]
+
+
+def test_a_wait_can_be_completed_before_its_start_is_durable(lives: Lives) -> None:
+    lives.store.turns = 20
+    lives.ask(lives.engine.commands.start(lives.workflow_id, chain(node("ask", "approval")).encode(), **START))
+    lives.turn(30)
+    assert not told(lives, model.NodeRunning)
+    command(lives, "complete", node_id="ask", data=b"1")
+    assert [event.status for event in told(lives, model.RunCompleted)] == ["success"]
+
+
+def test_a_node_that_was_given_up_is_not_tried_again_after_a_crash_of_the_finally_nodes(lives: Lives) -> None:
+    nodes = [
+        node("held", "model.safe", policy={"onError": "pause"}),
+        node("bad", "model.safe"),
+        node("last", "model.safe", policy=FINALLY),
+    ]
+    start(lives, definition(nodes))
+    opens(lives, "held", FAILS)
+    opens(lives, "bad", FAILS)
+    command(lives, "resume")
+    assert lives.board.waiting() == ["last"]
+    crash(lives)
+    assert lives.board.waiting() == ["last"]

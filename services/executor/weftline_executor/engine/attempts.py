@@ -292,8 +292,10 @@ class Attempts:
         definition, number = self._run.graph.nodes[node], self.number(node)
         state = self._run.projection.nodes.get(definition.id)
         decision = Decision(Handling.NONE)
-        if failure is not CANCELLED and not self._run.halted:
+        if failure not in (CANCELLED, INTERRUPTED) and not self._run.halted:
             decision = decide(definition.policy, failure, state.failures if state else 0, random.random)
+        if decision.handling is Handling.PAUSE and self._run.state is RunState.STOPPING:
+            decision = Decision(Handling.NONE)
         details = failure.details
         if decision.handling is Handling.DEFAULT_VALUE:
             details = definition.policy.default

@@ -18,7 +18,7 @@ from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.scheduler import Scheduler
 from weftline_executor.engine.takeup import take_up
 from weftline_executor.engine.timers import RUN, RunTimers
-from weftline_executor.engine.verdict import NodeFault, first_fault, fitting
+from weftline_executor.engine.verdict import NodeFault, first_fault, fitting, overrun
 from weftline_executor.engine.waits import Waits
 from weftline_executor.errors import IllegalTransition
 from weftline_executor.graph import Frontier, Graph, Resolution
@@ -207,6 +207,8 @@ class Execution:
         if handled is Handling.RETRY:
             return
         if handled is Handling.PAUSE:
+            if self.state is RunState.STOPPING:
+                return  # nobody will resume it
             self.on_hold.add(node)
             if self.state is RunState.RUNNING and not self.halted:
                 # The run was resumed before its pause was durable.
@@ -264,8 +266,7 @@ class Execution:
 
     def _overrun(self) -> None:
         if not self._closed and self.state is not RunState.STOPPING:
-            limit = self.graph.config.deadline
-            self._fail(NodeFault("", f"the run was active for longer than its deadline of {limit:g} s", DEADLINE))
+            self._fail(overrun(self.graph))
             self._abandon()
             self.settle()
 
@@ -287,6 +288,8 @@ class Execution:
             self.scheduler.advance()
         if self.attempts.busy or not self.projection.seq or self.projection.state.final:
             return
+        if self.state is RunState.PAUSED and not self.halted:
+            return  # what was completed meanwhile may have been the last; the run ends when it is resumed
         waits = self.scheduler.waiting or self.frontier.undecided or self.on_hold or self.waits
         if not self.attempts and (self.halted or self.terminated or not waits):
             if self.frontier.has_finals and not self.frontier.finishing and not self.terminated:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from weftline_executor.graph import Frontier, Graph, Resolution
-from weftline_executor.model.states import Handling, NodeStatus, SkipReason
+from weftline_executor.model.states import Handling, NodeStatus, PendingReason, SkipReason
 from weftline_executor.replay import NodeState, RunProjection
 
 _OPEN = (NodeStatus.PENDING, NodeStatus.RUNNING)
@@ -81,8 +81,9 @@ def reusable(graph: Graph, projection: RunProjection, first: int) -> list[int]:
 
 
 def _known(graph: Graph, projection: RunProjection, node: int) -> bool:
-    """Whether something happened to a `finally` node, so that the run has come to those."""
-    return graph.nodes[node].policy.final and graph.nodes[node].id in projection.nodes
+    """Whether something happened to a `finally` node since it was last reset, so that the run has come to those."""
+    state = projection.nodes.get(graph.nodes[node].id)
+    return graph.nodes[node].policy.final and state is not None and state.reason != PendingReason.RESET
 
 
 def rebuild(graph: Graph, projection: RunProjection, without: Collection[int] = ()) -> Standing:

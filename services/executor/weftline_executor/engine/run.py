@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from weftline_executor.engine.attempt import Attempt
+from weftline_executor.engine.attempts import INTERRUPTED
 from weftline_executor.engine.execution import TERMINATE, Execution
 from weftline_executor.engine.outcome import Success
 from weftline_executor.engine.rebuild import rebuild, to_reset
 from weftline_executor.engine.takeup import begin_again, outcome_unknown, take_up
 from weftline_executor.engine.timers import RUN
-from weftline_executor.engine.verdict import first_fault
+from weftline_executor.engine.verdict import fault_so_far
 from weftline_executor.errors import NodeNotFound, NothingWaits
 from weftline_executor.model.artifact import Artifact
 from weftline_executor.model.events import (
@@ -75,10 +76,13 @@ class Run(Execution):
         """Goes on after the process died: what had finished stands, what was running is handled by its idempotency."""
         standing = rebuild(self.graph, self.projection)
         self.frontier = standing.frontier
-        self.on_hold.update(standing.hold)
+        if self.state is not RunState.STOPPING:
+            # The others were given up when the run came to its `finally` nodes.
+            finishing = standing.frontier.finishing
+            self.on_hold.update(n for n in standing.hold if self.graph.nodes[n].policy.final or not finishing)
         fails = self.graph.config.failure_policy == "fail_fast" or standing.frontier.finishing
         if fails and self.state is not RunState.STOPPING:
-            self._fault = first_fault(self.graph, self.projection)
+            self._fault = fault_so_far(self.graph, self.projection)
         if self.state is RunState.RUNNING and not self.halted:
             # Somebody resumed the run just when they failed.
             self._try_held()
@@ -103,6 +107,7 @@ class Run(Execution):
         seq = self._change(RunResumed, RunState.RUNNING, by=by, mode="retry", reason=reason)
         self.journal.note(command_id, "retry", seq)
         self._skipped_nodes -= begin_again(self, reset)
+        self._skip(standing.skipped)
         return seq
 
     def pause(self, *, by: str, reason: str, command_id: str, immediate: bool = False) -> int:
@@ -161,10 +166,11 @@ class Run(Execution):
 
         A graceful stop runs the `finally` nodes, and lets those go on that run already.
         """
-        mode = TERMINATE if grace_ms is None else "graceful"
+        mode = TERMINATE if grace_ms is None or self.terminated else "graceful"
         seq = self._change(RunStopping, RunState.STOPPING, by=by, mode=mode, reason=reason)
         self.journal.note(command_id, "stop", seq)
         self.scheduler.forget_slots()
+        self._give_up_unknown()
         if grace_ms is None:
             self.terminated = True
             self._abandon()
@@ -173,7 +179,16 @@ class Run(Execution):
             if not self.frontier.finishing:
                 self._runtime.bodies.stopped(self, grace_ms)
                 self.attempts.cancel()
-            if self.attempts:
+            if self.attempts or self.frontier.finishing:
                 self._timers.start("grace", RUN, self._grace, self._out_of_grace)
         self.settle()
         return seq
+
+    def _give_up_unknown(self) -> None:
+        """Nobody will say any more whether what failed, or may have run, is to run again."""
+        self.on_hold.clear()
+        if not self.frontier.finishing:
+            return  # all that waits is skipped
+        for node in self.scheduler.line().nodes:
+            if outcome_unknown(self, node) and self.scheduler.take_out(node):
+                self.attempts.fail(node, INTERRUPTED, 0)

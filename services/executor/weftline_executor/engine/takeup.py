@@ -57,6 +57,9 @@ def _interrupted(run: Run, node: int) -> None:
     run.attempts.continue_from(node, state.attempt)
     if run.halted or run.terminated:
         run.attempts.fail(node, CANCELLED if run.state is RunState.STOPPING else INTERRUPTED, 0)
+    elif run.state is RunState.STOPPING and run.attempts.prepared(node).idempotency == "unsafe":
+        # Nobody can be asked any more whether it is to run again.
+        run.attempts.fail(node, INTERRUPTED, 0)
     elif state.recoveries >= MAX_RECOVERIES:
         run.attempt_ended(run.attempts.fail(node, CRASH_LOOP, 0)[1])
     else:
@@ -79,4 +82,6 @@ def outcome_unknown(run: Run, node: int) -> bool:
     """Whether nobody knows if a node that must not run twice had finished when the process died."""
     state = run.projection.nodes.get(run.graph.nodes[node].id)
     recovered = state is not None and state.reason == PendingReason.RECOVERED
+    # That it is recovered may not be durable yet; one that runs in this life is no candidate.
+    recovered = recovered or (state is not None and state.status is NodeStatus.RUNNING)
     return recovered and run.attempts.prepared(node).idempotency == "unsafe"

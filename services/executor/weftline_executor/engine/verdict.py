@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import msgspec
 
+from weftline_executor.engine.deadline import DEADLINE
 from weftline_executor.graph import Graph
 from weftline_executor.graph.definition import MAX_DEPTH, too_deep
 from weftline_executor.model.artifact import Artifact
 from weftline_executor.model.events import RunCompleted, RunFailed
-from weftline_executor.model.states import NodeStatus, RunState
+from weftline_executor.model.states import NodeStatus, RunState, SkipReason
 from weftline_executor.replay import RunProjection
+
+CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,25 @@ def first_fault(graph: Graph, projection: RunProjection) -> NodeFault | None:
         if state is not None and state.status is NodeStatus.ERROR and not state.handled:
             return NodeFault(node.id, state.error, state.code)
     return None
+
+
+def fault_so_far(graph: Graph, projection: RunProjection) -> NodeFault | None:
+    """What a run has failed by that is not being stopped, as far as its events show it.
+
+    Where nodes were cancelled or skipped in it, and none of them failed by itself, it was over its deadline.
+    """
+    fault = first_fault(graph, projection)
+    if graph.config.deadline and (fault is None or fault.code == CANCELLED):
+        others = [projection.nodes.get(node.id) for node in graph.nodes if not node.policy.final]
+        states = [state for state in others if state is not None]
+        if any(state.code == CANCELLED or state.reason == SkipReason.RUN_STOPPED for state in states):
+            return overrun(graph)
+    return fault
+
+
+def overrun(graph: Graph) -> NodeFault:
+    """That a run was over its deadline."""
+    return NodeFault("", f"the run was active for longer than its deadline of {graph.config.deadline:g} s", DEADLINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,9 @@ class Waits:
 
     def _finish(self, node: int, data: bytes, failure: Failure | None, reason: SuccessReason, by: str) -> int:
         attempts, definition = self._run.attempts, self._run.graph.nodes[node]
-        begun = self._run.projection.nodes[definition.id].started_at
+        # It may be answered before its start is durable.
+        state = self._run.projection.nodes.get(definition.id)
+        begun = None if state is None else state.started_at
         duration = 0 if begun is None else max(0, self._now() - begun)
         if failure is not None:
             seq, handling = attempts.fail(node, failure, duration)

@@ -213,6 +213,6 @@ class Frontier:
             worst = self._worst[node]
             reason = SkipReason.DISABLED if verdict is Verdict.RUN else _REASON[worst]
             resolution.skipped.append((node, reason))
-            # What failed upstream is why the whole branch is skipped, however long it is.
-            outcome = Outcome.FAILED if worst is Outcome.FAILED else Outcome.SKIPPED
+            # What failed upstream is why the whole branch is skipped, however long it is; not so for a disabled node.
+            outcome = Outcome.FAILED if reason is SkipReason.UPSTREAM_FAILED else Outcome.SKIPPED
             arrivals.extend((edge, outcome) for edge in self._graph.outgoing[node])
