@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from tests.support.engine_plans import FAILS, Plan, Step
+from tests.support.engine_plans import FAILS, REJECTED, Plan, Step
 from weftline_executor.model import events as model
 from weftline_executor.model.records import Batch
 
@@ -17,15 +17,19 @@ LEGAL = {
     "pause": ("running",),
     "resume": ("pausing", "paused"),
     "stop": ("running", "pausing", "paused", "stopping"),
+    "complete": ("running", "pausing", "paused"),
+    "rerun": ("success", "error", "stopped"),
     "retry": ("error", "stopped"),
 }
+WAITS = ("approval", "event")
+TIMED_OUT = {"approval_timeout": FAILS, "event_timeout": FAILS}
 # What an edge may tell of its source, the weightier cause of a skip later.
 WEIGHT = ("taken", "upstream_skipped", "branch_not_taken", "condition_false", "upstream_failed")
 
 
 @dataclass(slots=True)
 class Node:
-    """What the log says of a node; `told_in` is the batch of its outcome, `ready_in` that after which it could run."""
+    """What the log says of a node; `told_in` is the batch of its outcome."""
 
     step: Step
     status: str = "pending"
@@ -40,18 +44,24 @@ class Node:
     successes: int = 0
     unknown: bool = False
     told_in: int = 0
-    ready_in: int = 0
 
 
 class Reference:
     """One run of a plan. `apply` asserts that a batch may follow what came before; `at_rest` that nothing is stuck.
 
     `opened` gives how each attempt of a gate was told to end, by run, node and number: with a handle, or FAILS;
-    `begins` the number of batches at each start of an engine.
+    `said` whether a command that completes a node rejects it, by the command's id, `begins` the number of batches at
+    each start of an engine, and `reused` how each node fired whose success the run takes over.
     """
 
     def __init__(
-        self, plan: Plan, run_id: str, opened: Mapping[tuple[str, str, int], str], begins: Collection[int]
+        self,
+        plan: Plan,
+        run_id: str,
+        opened: Mapping[tuple[str, str, int], str],
+        said: Mapping[str, bool],
+        begins: Collection[int],
+        reused: Mapping[str, str],
     ) -> None:
         self.plan = plan
         self.run_id = run_id
@@ -59,7 +69,10 @@ class Reference:
         self.state = ""
         self.reason = ""
         self.generation = 1
+        self.terminated = False
         self._opened = opened
+        self._said = said
+        self._reused = reused
         self._begins = begins
         self._batch = 0
         self._fault_in = 0
@@ -72,6 +85,39 @@ class Reference:
     def running(self) -> list[str]:
         """The nodes that run, by the log."""
         return [node_id for node_id, node in self.nodes.items() if node.status == "running"]
+
+    def waiting(self, event: str = "") -> list[str]:
+        """The nodes that wait for a word from outside; of those that do for an `event`, where that is named."""
+        wanted = (event,) if event else WAITS
+        return [n for n, node in self.nodes.items() if node.status == "pending" and node.reason in wanted]
+
+    def unknown(self) -> list[str]:
+        """The nodes of which nobody knows whether they had finished when the process died."""
+        return [n for n, node in self.nodes.items() if node.status == "pending" and node.unknown]
+
+    def reusable(self, first: str) -> dict[str, str]:
+        """What fired of each node whose success a run takes over that begins anew with the node `first`."""
+        kept: dict[str, str] = {}
+        anew = {first}
+        for node_id, node in self.nodes.items():
+            above = {source for source, _, target in self.plan.edges if target == node_id}
+            whole = node.status == "success" or (node.status == "skipped" and node.reason != "run_stopped")
+            if node_id in anew or node.step.final or above & anew or not whole:
+                anew.add(node_id)
+            elif node.status == "success":
+                kept[node_id] = node.handle
+        return kept
+
+    def finishing(self, before: int) -> bool:
+        """Whether all but the `finally` nodes have come to their end, as what was told before a batch says."""
+        halted = self._fault_in or self.state == "stopping"
+        return all(
+            node.status == "skipped"
+            or (node.status == "success" and node.told_in < before)
+            or (node.status == "error" and node.told_in < before and (node.handled != "pause" or bool(halted)))
+            for node in self.nodes.values()
+            if not node.step.final
+        )
 
     def apply(self, batch: Batch, number: int) -> None:
         """Takes in the batch with this number."""
@@ -91,9 +137,10 @@ class Reference:
                     self._ended(event)
                 case _:
                     self._node_event(event, self.nodes[event.node])
+        if model.RunStarted in self._kinds:
+            taken_over = {n: node.handle for n, node in self.nodes.items() if node.status == "success"}
+            assert taken_over == self._reused
         for node_id, node in self.nodes.items():
-            if not node.ready_in and self.fate(node_id, number + 1) == "run":
-                node.ready_in = number
             assert (node.status, node.handled) != ("error", "retry"), f"{node_id} failed, and its next try is not told"
 
     def _changed(self, event: model.StateChange) -> None:
@@ -110,26 +157,32 @@ class Reference:
                 if event.mode == "retry":
                     self.generation += 1
                     self._fault_in = 0
+                    self.terminated = False
                 for node in self.nodes.values():
                     node.unknown = False
             case _:
                 assert before in LEGAL["stop"]
+                self.terminated = self.terminated or event.mode == "terminate"
 
     def _node_event(self, event: model.NodeEvent, node: Node) -> None:
         match event:
             case model.NodePending():
                 self._pending(event, node)
             case model.NodeRunning():
-                assert (self.state, node.status, event.attempt) == ("running", "pending", node.attempt), event
+                assert (node.status, event.attempt) == ("pending", node.attempt), event
+                assert self.state == "running" or (self.state == "stopping" and node.step.final), event
+                assert not self.terminated, f"{event.node} runs after all was to end at once"
+                assert node.reason not in WAITS, f"{event.node} runs while it waits"
                 assert self.fate(event.node, self._batch) == "run", f"{event.node} runs before its parents allow"
                 assert not node.unknown, f"nobody decided on {event.node}, which may have run"
-                assert not self._fault_in or self._batch - self._fault_in <= 1, f"{event.node} starts after a failure"
+                late = self._fault_in and self._batch - self._fault_in > 1
+                assert node.step.final or not late, f"{event.node} starts after a failure"
                 assert not self.plan.concurrency or len(self.running()) < self.plan.concurrency
                 assert node.reason != "retry" or event.at >= node.due
                 node.status, node.reason = "running", ""
             case model.NodeSucceeded():
-                assert (node.status, event.attempt) == ("running", node.attempt), event
-                assert event.handle == self._outcome(event.node, node)
+                assert event.attempt == node.attempt, event
+                self._check_success(event, node)
                 node.status, node.handle, node.told_in = "success", event.handle, self._batch
                 node.successes += 1
                 assert node.successes == 1, f"{event.node} succeeded twice"
@@ -138,8 +191,28 @@ class Reference:
             case model.NodeSkipped():
                 assert node.status == "pending"
                 ends = model.RunCompleted in self._kinds or model.RunFailed in self._kinds
+                if not node.step.final and any(step.final for step in self.plan.steps):
+                    halted = self.state == "stopping" or self._fault_in
+                    ends = ends or bool(halted and not self.running())
                 assert event.reason == self.fate(event.node, self._batch) or (event.reason == "run_stopped" and ends)
                 node.status, node.reason, node.told_in = "skipped", event.reason, self._batch
+
+    def _check_success(self, event: model.NodeSucceeded, node: Node) -> None:
+        match event.reason.value:
+            case "reused":
+                assert (model.RunStarted in self._kinds, node.status) == (True, "pending")
+                assert (event.attempt, event.handle) == (1, self._reused[event.node])
+            case "completed":
+                assert node.status == "pending"
+                assert node.reason in WAITS or node.unknown, f"{event.node} was completed and did not wait"
+                assert node.reason != "approval" or not self._said[event.by]
+            case "timed_out":
+                assert (node.status, node.step.expires) == ("pending", "")
+                assert event.at >= node.due - 1
+            case _:
+                assert node.status == "running", event
+                assert event.handle == self._outcome(event.node, node)
+        node.unknown = False
 
     def _outcome(self, node_id: str, node: Node) -> str:
         return self._opened[self.run_id, node_id, node.attempt] if node.step.fires is None else node.step.fires
@@ -150,6 +223,11 @@ class Reference:
                 assert (node.status, event.attempt) == ("pending", node.attempt)
                 assert self.fate(event.node, self._batch) == "run"
                 return
+            case "approval" | "event":
+                assert (node.status, event.attempt) == ("running", node.attempt)
+                assert node.step.waits == event.reason.value
+                node.status, node.reason, node.due = "pending", event.reason.value, event.due
+                return
             case "recovered":
                 assert (node.status, self._begins_life) == ("running", True)
                 node.recoveries += 1
@@ -157,38 +235,49 @@ class Reference:
             case "retry" | "resumed":
                 wanted = "pause" if event.reason == "resumed" else "retry"
                 assert (node.status, node.handled) == ("error", wanted)
-                assert event.reason == "retry" or self.state == "running"
+                assert event.reason == "retry" or self.state == "running", event
             case "paused":
                 assert (node.status, self.state, node.step.unsafe) == ("running", "pausing", False)
             case "reset":
                 assert model.RunResumed in self._kinds
-                assert node.status in ("skipped", "error")
-                assert node.status == "skipped" or node.handled in ("", "pause", "retry")
-                node.failures = node.recoveries = node.ready_in = 0
+                assert node.step.final or node.status in ("skipped", "error")
+                assert node.step.final or node.status == "skipped" or node.handled in ("", "pause", "retry")
+                node.failures = node.recoveries = node.successes = 0
         # A node that was cut off may or may not have been tried.
         assert event.attempt - node.attempt in ((0, 1) if node.status == "skipped" else (1,))
         node.status, node.attempt, node.reason, node.due = "pending", event.attempt, event.reason.value, event.due
         node.handled, node.told_in = "", 0
 
     def _failed(self, event: model.NodeFailed, node: Node) -> None:
-        halted = self.state == "stopping" or (self._fault_in and self._batch - self._fault_in > 1)
-        maybe = halted or self._fault_in
+        stopping = self.state == "stopping"
+        halted = not node.step.final and (stopping or (self._fault_in and self._batch - self._fault_in > 1))
+        maybe = not node.step.final and (halted or self._fault_in)
+        waits = node.status == "pending" and node.reason in WAITS
         if event.code == "cancelled":
-            assert self.state == "stopping"
+            assert stopping
         elif event.code == "interrupted":
-            assert maybe
-            assert self._begins_life
+            assert maybe or (stopping and node.step.unsafe)
+            assert self._begins_life or node.unknown
+        elif event.code == "rejected":
+            assert (waits, node.reason) == (True, "approval")
+            by = event.error.removeprefix("rejected by ")
+            assert node.step.expires == REJECTED and event.at >= node.due - 1 if by == "default" else self._said[by]
+        elif event.code in TIMED_OUT:
+            assert (waits, node.step.expires) == (True, TIMED_OUT[event.code])
+            assert event.at >= node.due - 1
         elif event.code == "crash_loop":
             assert node.recoveries >= MAX_RECOVERIES
         else:
             assert self._outcome(event.node, node) == FAILS
-        assert node.status == "running", event
+        assert node.status == "running" or waits or (node.unknown and event.code == "interrupted"), event
         mendable = event.code in ("as_agreed", "node_failed") and node.step.attempts > node.failures + 1
         usual = "retry" if mendable else "" if node.step.on_error == "fail" else node.step.on_error
+        usual = "" if usual == "pause" and stopping else usual
         given_up = event.code in ("cancelled", "interrupted") or halted
         assert event.handled.value in ([""] if given_up else ["", usual] if maybe else [usual]), (event, usual)
         node.status, node.handled, node.code, node.told_in = "error", event.handled.value, event.code, self._batch
         node.failures += 1
+        node.unknown = False
         if not node.handled and self.plan.fail_fast:
             self._fault_in = self._fault_in or self._batch
 
@@ -215,7 +304,11 @@ class Reference:
     def fate(self, node_id: str, before: int) -> str:
         """`run`, `wait`, or the reason of a skip, as what was told before a batch says; skips count at once."""
         step = self.nodes[node_id].step
-        edges = [edge for edge in self.plan.edges if edge[2] == node_id]
+        if step.final and not self.finishing(before):
+            return "wait"
+        above = [edge for edge in self.plan.edges if edge[2] == node_id]
+        # What is not one of them holds a `finally` node up no longer.
+        edges = [edge for edge in above if self.nodes[edge[0]].step.final is step.final]
         told = [word for source, handle, _ in edges if (word := self._edge(self.nodes[source], handle, before))]
         taken, failed, whole = told.count("taken"), told.count("upstream_failed"), len(told) == len(edges)
         runs = {
@@ -229,7 +322,7 @@ class Reference:
             "n_of": taken >= 1,
         }[step.join]
         if runs or not edges:
-            return "run"
+            return "disabled" if step.disabled else "run"
         if not whole:
             return "wait"
         worst = max(told, key=WEIGHT.index)
@@ -258,20 +351,30 @@ class Reference:
         for node_id, node in self.nodes.items():
             fate = self.fate(node_id, self._batch + 1)
             assert node.status != "pending" or fate in ("run", "wait"), f"{node_id} is not skipped, but {fate}"
-        if self.state in ("pausing", "stopping"):
+        self._nothing_is_overdue(now)
+        if self.state == "pausing" or (self.state == "stopping" and not self._finals_open()):
             assert running, f"the run is {self.state}, and nothing runs"
         elif self.state == "paused":
             assert not running
         else:
             self._nothing_is_missing(running, now, slots)
 
+    def _finals_open(self) -> bool:
+        finals = [node for node in self.nodes.values() if node.step.final]
+        return self.finishing(self._batch + 1) and any(node.status in ("pending", "running") for node in finals)
+
+    def _nothing_is_overdue(self, now: int) -> None:
+        overdue = [n for n in self.waiting() if 0 < self.nodes[n].due < now]
+        assert not overdue, f"{overdue} wait after their time"
+
     def _nothing_is_missing(self, running: list[str], now: int, slots: int) -> None:
-        held = [n for n, node in self.nodes.items() if node.status == "error" and node.handled == "pause"]
-        assert not held, f"the run goes on, and nobody is asked about {held}"
+        failed = [n for n, node in self.nodes.items() if node.status == "error" and node.handled == "pause"]
+        held = [n for n in failed if self.nodes[n].step.final or not self._finals_open()]
+        assert not held or self.state == "stopping", f"the run goes on, and nobody is asked about {held}"
         pending = [n for n, node in self.nodes.items() if node.status == "pending"]
-        later = [n for n in pending if self.nodes[n].reason == "retry" and self.nodes[n].due > now]
+        later = [n for n in pending if self.nodes[n].reason == "retry" and self.nodes[n].due > now] + self.waiting()
         ready = [n for n in pending if n not in later and self.fate(n, self._batch + 1) == "run"]
-        if self._fault_in:
+        if self._fault_in and not self._finals_open():
             assert running, "the run has failed, and does not end"
         elif ready:
             limit = min(self.plan.concurrency or slots, slots)

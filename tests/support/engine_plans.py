@@ -20,6 +20,19 @@ INLINE: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 """Nodes that end at once: their type, its settings, and the handle that fires."""
 
+REJECTED = "rejected"
+WAITS_SECONDS = 600.0
+_IN_TIME = {"deadline": WAITS_SECONDS}
+WAITS: tuple[tuple[str, dict[str, Any], str | None], ...] = (
+    ("approval", {}, None),
+    ("approval", _IN_TIME, FAILS),
+    ("approval", {**_IN_TIME, "default": 1}, ""),
+    ("approval", {**_IN_TIME, "default": {"approved": False}}, REJECTED),
+    ("wait_for_event", {"event": "go"}, None),
+    ("wait_for_event", {**_IN_TIME, "event": "go", "default": 1}, ""),
+)
+"""Nodes that wait for a word from outside: their type, its settings, and how they end when none comes in time."""
+
 HANDLES = {"model.branch": ("left", "right"), "condition": ("true", "false"), "switch": ("left", "right")}
 RULES = ("", "all_success", "all_done", "one_success", "one_failed", "none_failed", "always", "n_of")
 ON_ERROR = ("fail", "fail_branch", "default_value", "pause")
@@ -36,6 +49,11 @@ class Step:
     join: str = ""
     attempts: int = 1
     on_error: str = "fail"
+    disabled: bool = False
+    final: bool = False
+    waits: str = ""
+    expires: str | None = None
+    """For one that waits: what it says it waits for, and how it ends when nobody answers; None without a deadline."""
 
     @property
     def unsafe(self) -> bool:
@@ -68,6 +86,7 @@ def _node(step: Step) -> dict[str, Any]:
     policy: dict[str, Any] = {"onError": {"default_value": 1} if step.on_error == "default_value" else step.on_error}
     if step.join:
         policy["join"] = {"n_of": 1} if step.join == "n_of" else step.join
+    policy |= {name: True for name, holds in (("disabled", step.disabled), ("finally", step.final)) if holds}
     if step.attempts > 1:
         policy["retry"] = {"attempts": step.attempts, "delay": 0}
     return {"id": step.id, "type": step.type, "data": {**json.loads(step.data), "policy": policy}}
@@ -79,7 +98,9 @@ def plans(draw: st.DrawFn, largest: int = 6) -> Plan:
     size = draw(st.integers(1, largest))
     pairs = [(source, target) for target in range(size) for source in range(target)]
     chosen = draw(st.lists(st.sampled_from(pairs), min_size=size - 1, max_size=2 * size)) if pairs else []
-    steps = [draw(_steps(f"n{at}", any(target == at for _, target in chosen))) for at in range(size)]
+    finals = size - draw(st.sampled_from((0, 0, 1, 2)))
+    joins = {target for source, target in chosen if target < finals or source >= finals}
+    steps = [draw(_steps(f"n{at}", at in joins, at >= finals)) for at in range(size)]
     edges = []
     for source, target in chosen:
         handles = ("", *HANDLES.get(steps[source].type, ()))
@@ -89,9 +110,14 @@ def plans(draw: st.DrawFn, largest: int = 6) -> Plan:
 
 
 @st.composite
-def _steps(draw: st.DrawFn, node_id: str, has_edges: bool) -> Step:
-    if draw(st.integers(0, 3)):
+def _steps(draw: st.DrawFn, node_id: str, has_edges: bool, final: bool) -> Step:
+    waits, expires = "", None
+    kind = draw(st.sampled_from(("gate", "gate", "gate", "gate", "waits", "inline")))
+    if kind == "gate":
         node_type, data, fires = draw(st.sampled_from(GATES)), "{}", None
+    elif kind == "waits":
+        node_type, settings, expires = draw(st.sampled_from(WAITS))
+        data, fires, waits = json.dumps(settings), None, node_type.removeprefix("wait_for_")
     else:
         node_type, settings, fires = INLINE[draw(st.sampled_from(sorted(INLINE)))]
         data = json.dumps(settings)
@@ -103,4 +129,8 @@ def _steps(draw: st.DrawFn, node_id: str, has_edges: bool) -> Step:
         draw(st.sampled_from(RULES)) if has_edges else "",
         draw(st.sampled_from((1, 1, 2, 3))),
         draw(st.sampled_from(("fail", *ON_ERROR))),
+        draw(st.integers(0, 9)) == 9,
+        final,
+        waits,
+        expires,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -16,21 +17,28 @@ from tests.support.engine_lives import SLOTS, Lives
 from tests.support.engine_model import LEGAL, MAX_RECOVERIES, Reference
 from tests.support.engine_plans import FAILS, Plan, plans
 from weftline_executor.engine import CommandResult
-from weftline_executor.errors import CommandReused, IllegalCommand, RunActive, StoreUnavailable
+from weftline_executor.errors import CommandReused, IllegalCommand, NothingWaits, RunActive, StoreUnavailable
 from weftline_executor.model import events as model
+from weftline_executor.model.records import Batch
 from weftline_executor.model.states import RunState
 from weftline_executor.replay import RunProjection
 
-COMMANDS = ("pause", "pause_now", "resume", "stop", "stop_now", "retry", "start")
+COMMANDS = (
+    *("pause", "pause_now", "resume", "stop", "stop_now", "retry", "start", "rerun"),
+    *("complete", "complete_no", "complete_go"),
+)
+"""What a person does; of those that complete nodes one rejects, and one sends the event `go`."""
 CAUSES: dict[str, type[model.Event]] = {
     "start": model.RunStarted,
     "pause": model.RunPaused,
     "resume": model.RunResumed,
     "retry": model.RunResumed,
+    "rerun": model.RunStarted,
     "stop": model.RunStopping,
 }
 OUTCOMES = st.sampled_from(("", "", "", FAILS, FAILS, "later", "hopeless", "left", "right"))
 GATE = st.tuples(st.integers(0, 9), OUTCOMES)
+REFUSALS = IllegalCommand | NothingWaits | RunActive
 EXAMPLES = int(os.environ.get("WEFTLINE_MODEL_EXAMPLES", "200"))
 """How many runs are drawn; `make chaos` draws many more."""
 
@@ -50,6 +58,9 @@ class EngineMachine(RuleBasedStateMachine):
         self.runs: list[Reference] = []
         self.taken_in = 0
         self.issued: dict[str, tuple[str, CommandResult | None]] = {}
+        self.said: dict[str, bool] = {}
+        self.begins_at: dict[str, str] = {}
+        self.broken: list[BaseException] = []
         self.lives.begin()
         self.command("start")
 
@@ -93,8 +104,8 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(COMMANDS))
     def command(self, name: str) -> None:
         """A command comes while nothing else happens: it is taken exactly when it is legal."""
-        legal = self._is_legal(name)
         command_id = self._new_id()
+        legal = self._is_legal(name)
         task = self._issue(name, command_id)
         lived = self.lives.rest()
         self._take_in()
@@ -149,6 +160,7 @@ class EngineMachine(RuleBasedStateMachine):
     def agrees(self) -> None:
         """The log is what the reference allows, the engine's state is its fold, and nothing stands still."""
         self._take_in()
+        assert not self.broken
         if self.lives.store.full:
             return
         self.run.at_rest(self.lives.now(), SLOTS)
@@ -171,6 +183,8 @@ class EngineMachine(RuleBasedStateMachine):
                 if self.run.state == "paused":
                     # What fails each time and pauses the run then is for a person to give up.
                     self._issue("resume" if done < ROUNDS / 2 else "stop", self._new_id())
+                if self.run.state == "running" and self.run.waiting():
+                    self._issue("complete", self._new_id())
                 for node_id in self.lives.board.waiting():
                     self.lives.board.open(node_id, "")
                 self.lives.pass_time(LATER_SECONDS + 60)
@@ -208,12 +222,31 @@ class EngineMachine(RuleBasedStateMachine):
                 work = commands.resume(workflow_id, **common)
             case "stop":
                 work = commands.stop(workflow_id, grace_ms=None if name == "stop_now" else 30_000, **common)
-            case _:
+            case "retry":
                 work = commands.retry(workflow_id, **common)
+            case "rerun":
+                self.begins_at.setdefault(command_id, self._any_node(command_id))
+                work = commands.rerun(
+                    workflow_id, from_node=self.begins_at[command_id], by=command_id, command_id=command_id
+                )
+            case _:
+                work = self._complete(name, command_id)
         task = self.lives.ask(work)
         self.issued.setdefault(command_id, (name, None))
         task.add_done_callback(lambda done: self._answered(name, command_id, done))
         return task
+
+    def _any_node(self, command_id: str, among: Sequence[str] = ()) -> str:
+        nodes = among or [step.id for step in self.plan.steps]
+        return nodes[int(command_id[1:]) % len(nodes)]
+
+    def _complete(self, name: str, command_id: str) -> Coroutine[Any, Any, CommandResult]:
+        data = b'{"approved":false}' if name == "complete_no" else b"1"
+        self.said.setdefault(command_id, name == "complete_no")
+        waiting = [*self.run.waiting(), *self.run.unknown()] if self.runs else []
+        to = {"event": "go"} if name == "complete_go" else {"node_id": self._any_node(command_id, waiting)}
+        commands = self.lives.engine.commands
+        return commands.complete(self.lives.workflow_id, data=data, by=command_id, command_id=command_id, **to)
 
     def _answered(self, name: str, command_id: str, task: asyncio.Task[CommandResult]) -> None:
         if task.cancelled():
@@ -222,24 +255,33 @@ class EngineMachine(RuleBasedStateMachine):
         if error is None:
             if _kind(self.issued[command_id][0]) == _kind(name):
                 self.issued[command_id] = (name, task.result())
-        elif isinstance(error, IllegalCommand | RunActive | StoreUnavailable | CommandReused):
+        elif isinstance(error, REFUSALS | StoreUnavailable | CommandReused):
             pass
         else:
-            raise error
+            self.broken.append(error)
 
     def _is_legal(self, name: str) -> bool:
         if not self.runs:
             return name == "start"
-        return self._ended() if name == "start" else self.run.state in LEGAL[_kind(name)]
+        if name == "start":
+            return self._ended()
+        waiting = self.run.waiting("event") if name == "complete_go" else [*self.run.waiting(), *self.run.unknown()]
+        return self.run.state in LEGAL[_kind(name)] and (_kind(name) != "complete" or bool(waiting))
 
     def _check_answer(self, name: str, command_id: str, task: asyncio.Task[CommandResult], legal: bool) -> None:
         if not legal:
-            assert isinstance(task.exception(), IllegalCommand | RunActive), task
+            assert isinstance(task.exception(), REFUSALS), (task, self.run.state)
             return
         result = task.result()
         assert result.run_id == self.run.run_id
         cause = next(event for batch in self.lives.store.appended for event in batch.events if event.seq == result.seq)
-        assert (type(cause), getattr(cause, "by", "")) == (CAUSES[_kind(name)], command_id)
+        if isinstance(cause, model.NodeFailed):
+            assert (name, cause.code, cause.error) == ("complete_no", "rejected", f"rejected by {command_id}")
+        else:
+            assert (type(cause), getattr(cause, "by", "")) == (
+                CAUSES.get(_kind(name), model.NodeSucceeded),
+                command_id,
+            )
 
     def _ended(self) -> bool:
         return RunState(self.run.state).final
@@ -254,14 +296,23 @@ class EngineMachine(RuleBasedStateMachine):
             batch = appended[self.taken_in]
             if isinstance(batch.events[0], model.RunStarted):
                 assert not self.runs or self._ended()
-                self.runs.append(Reference(self.plan, batch.run_id, self.lives.board.opened, self.lives.begins))
+                self.runs.append(self._reference(batch))
             assert batch.run_id == self.run.run_id
             self.taken_in += 1
             note(f"log {self.taken_in}: {[_told(event) for event in batch.events]}")
             self.run.apply(batch, self.taken_in)
-        by = [str(getattr(event, "by", "")) for batch in appended for event in batch.events]
+        # An event that is sent completes several nodes, at once.
+        by = [each for batch in appended for each in {_by(event) for event in batch.events}]
         acted = [command_id for command_id in by if command_id.startswith("c")]
         assert len(set(acted)) == len(acted), f"a command acted twice: {acted}"
+
+    def _reference(self, batch: Batch) -> Reference:
+        started, reused = batch.events[0], dict[str, str]()
+        if isinstance(started, model.RunStarted) and started.rerun_of:
+            assert started.rerun_of == self.run.run_id
+            reused = self.run.reusable(self.begins_at[started.by])
+        lives = self.lives
+        return Reference(self.plan, batch.run_id, lives.board.opened, self.said, lives.begins, reused)
 
     def _fold(self) -> RunProjection:
         mine = [batch for batch in self.lives.store.appended if batch.run_id == self.run.run_id]
@@ -277,7 +328,14 @@ def _told(event: model.Event) -> str:
 
 
 def _kind(name: str) -> str:
-    return name.removesuffix("_now")
+    return name.partition("_")[0]
+
+
+def _by(event: model.Event) -> str:
+    """Who caused an event."""
+    if isinstance(event, model.NodeFailed) and event.code == "rejected":
+        return event.error.removeprefix("rejected by ")
+    return str(getattr(event, "by", ""))
 
 
 def _facts(projection: RunProjection) -> dict[str, Any]:
