@@ -87,6 +87,10 @@ class Settings(BaseSettings):
     )
     channels: int = Field(2, ge=1, le=64, description="gRPC connections to the executor.")
     command_timeout: float = Field(10.0, gt=0, description="Time in which a command has to be answered, in seconds.")
+    recorder: bool = Field(True, description="Whether the flight recorder records.")
+    recorder_keep_seconds: float = Field(
+        300.0, ge=0, description="Time for which the record of an ended connection is kept, in seconds."
+    )
     drain_seconds: float = Field(10.0, ge=0, description="Time for connections to close at shutdown, in seconds.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least serious log written.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on standard error.")

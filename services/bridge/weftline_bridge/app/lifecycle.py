@@ -20,6 +20,7 @@ from weftline_bridge.history import RingLimits
 from weftline_bridge.hub import Hub, HubOptions
 from weftline_bridge.metrics import Metrics
 from weftline_bridge.protocol.minting import Mint
+from weftline_bridge.recorder import RecorderLimits
 from weftline_bridge.session import Endpoint, Gatekeeper, Registry
 from weftline_bridge.settings import ENV_PREFIX, Settings, split_address
 from weftline_bridge.upstream import ExecutorClient
@@ -52,7 +53,8 @@ class Bridge:
             metrics=self.metrics,
         )
         ring = RingLimits(settings.ring_max_events, settings.ring_max_bytes, settings.ring_max_age)
-        options = HubOptions(ring, settings.linger_seconds, min(1.0, settings.linger_seconds / 4 + 0.05))
+        recorder = RecorderLimits(settings.recorder, int(settings.recorder_keep_seconds * 1000))
+        options = HubOptions(ring, settings.linger_seconds, min(1.0, settings.linger_seconds / 4 + 0.05), recorder)
         self.hub = Hub(self.client, mint, self.metrics, options, identity=identity)
         self.registry = Registry(
             self.hub,

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from weftline_bridge.app.answers import json_answer, problem
 from weftline_bridge.app.artifacts import Artifacts
 from weftline_bridge.app.guard import IDENTITY, guarded
+from weftline_bridge.app.records import RecordPages
 from weftline_bridge.errors import CommandRefusedError, ExecutorUnavailableError
 from weftline_bridge.hub import Hub
 from weftline_bridge.metrics import Metrics
@@ -76,6 +77,7 @@ class Pages:
         self._client = client
         self._artifacts = artifacts
         self._gatekeeper = gatekeeper
+        self._records = RecordPages(hub, registry)
         self._page = _PAGE.format(version=escape(version), metrics=escape(metrics_at))
 
     def application(self) -> web.Application:
@@ -84,7 +86,12 @@ class Pages:
         application.router.add_get("/", self.root)
         application.router.add_get("/healthz", self.healthz)
         application.router.add_get("/readyz", self.readyz)
-        for path, handler in (("connections", self.connections), ("workflows", self.workflows)):
+        for path, handler in (
+            ("connections", self.connections),
+            ("workflows", self.workflows),
+            ("recorder/connections/{id}", self._records.connection),
+            ("recorder/workflows/{id}", self._records.workflow),
+        ):
             application.router.add_get(f"/api/{path}", guarded(self._gatekeeper, handler))
         artifact = guarded(self._gatekeeper, self._artifacts.serve)
         application.router.add_get("/api/artifacts/{uri:.+}", artifact, allow_head=False)

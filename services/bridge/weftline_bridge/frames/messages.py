@@ -8,6 +8,7 @@ from enum import IntEnum
 
 import msgspec
 
+from weftline_bridge.frames.spans import About, Moment, Span, spans_of
 from weftline_bridge.frames.websocket import array_frames, object_frames
 
 StateKey = tuple[str, str]
@@ -27,7 +28,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     `execution.log` and else 0. `key` is set on messages of which only the newest matters; an equal
     `state` under an equal key says nothing new. `timestamp_ms` is the executor's clock, 0 when
     the bridge minted it. Clients of the plain dialect do not get those with `v1_only`. `node_id` is set on
-    messages about a node's status.
+    messages about a node's status. `about` says for the flight recorder what a message of the bridge itself is about.
     """
 
     data: bytes
@@ -40,19 +41,30 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     timestamp_ms: int = 0
     v1_only: bool = False
     node_id: str = ""
+    about: About | None = None
 
 
 class Wire:
     """The socket bytes of one or more batches in one dialect, and how many clients got them."""
 
-    __slots__ = ("count", "data", "deliveries", "size", "types")
+    __slots__ = ("_messages", "_spans", "count", "data", "deliveries", "size", "types")
 
-    def __init__(self, data: bytes, types: Counter[str]) -> None:
+    def __init__(self, data: bytes, messages: Sequence[Message]) -> None:
+        types = Counter([message.type for message in messages])
+        self._messages = messages
+        self._spans: tuple[Span, ...] | None = None
         self.data = data
         self.types = types
         self.count = types.total()
         self.size = len(data)
         self.deliveries = 0
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """What it is about, worked out when it is first asked for."""
+        if self._spans is None:
+            self._spans = spans_of(self._messages)
+        return self._spans
 
 
 class Batch:
@@ -78,13 +90,17 @@ class Batch:
 
 
 class Delivery:
-    """What one turn of the loop brought for one group of readers: batches, and their socket bytes by dialect."""
+    """What one turn of the loop brought for one group of readers: batches, and their socket bytes by dialect.
 
-    __slots__ = ("batches", "wires")
+    `moments` is for those who write it, to record it once for all.
+    """
+
+    __slots__ = ("batches", "moments", "wires")
 
     def __init__(self, batches: Sequence[Batch]) -> None:
         self.batches = batches
         self.wires: list[Wire | None] = [None, None]
+        self.moments: list[Moment | None] = [None, None]
 
     def wire(self, dialect: Dialect) -> Wire:
         """All batches as socket bytes, made when the first reader of that dialect asks."""
@@ -105,4 +121,4 @@ def make_wire(messages: Sequence[Message], dialect: Dialect) -> Wire:
     else:
         messages = [message for message in messages if not message.v1_only]
         data = object_frames([message.data for message in messages])
-    return Wire(data, Counter([message.type for message in messages]))
+    return Wire(data, messages)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from weftline_bridge.frames import Batch, Dialect, Message
+from weftline_bridge.frames import Batch, Dialect, Message, Moment, Span
 from weftline_bridge.history import Ring, RingLimits
 from weftline_bridge.hub.audience import WHOLE, Audience, Filter, Reader, View
 from weftline_bridge.hub.casting import Caster, Turns
@@ -12,6 +12,7 @@ from weftline_bridge.protocol import names
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import SubscribedPayload
 from weftline_bridge.protocol.state import WorkflowState, replay_messages, snapshot_message
+from weftline_bridge.recorder import Kind, Trace
 
 MAX_TAIL = 512
 MAX_TAIL_BYTES = 256 * 1024
@@ -27,7 +28,16 @@ class Feed:
     aside until the hole before it has been filled. `generation` rises when the sequence was replaced.
     """
 
-    def __init__(self, workflow_id: str, *, everyone: Audience, turns: Turns, limits: RingLimits, mint: Mint) -> None:
+    def __init__(
+        self,
+        workflow_id: str,
+        *,
+        everyone: Audience,
+        turns: Turns,
+        limits: RingLimits,
+        mint: Mint,
+        trace: Trace | None = None,
+    ) -> None:
         self.workflow_id = workflow_id
         self.epoch = ""
         self.head: int | None = None
@@ -39,6 +49,7 @@ class Feed:
         self.caster = Caster(workflow_id, everyone, turns, mint)
         self._limits = limits
         self._mint = mint
+        self._trace = trace
         self._latest: dict[str, Message] = {}
         self._held: list[Message] | None = None
         self._overrun = False
@@ -189,6 +200,8 @@ class Feed:
             self.generation += 1
         self.epoch = epoch
         self.head = head
+        if self._trace is not None:
+            self._trace.note(self._mint.now(), Kind.STATE, self.workflow_id, first=head, last=head)
         self.ring.clear()
         self._latest.clear()
 
@@ -231,6 +244,10 @@ class Feed:
         if durable:
             self.head = durable[-1].seq
             self.ring.extend(durable, now)
+            if self._trace is not None:
+                first, last = durable[0].seq, durable[-1].seq
+                span = Span(Kind.RECEIVED, self.workflow_id, first, last, len(durable), 0)
+                self._trace.append(Moment(self._mint.now(), (span,)))
             for message in durable:
                 if not message.node_id:
                     self._note_lifecycle(message.type)

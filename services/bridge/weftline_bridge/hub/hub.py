@@ -29,6 +29,7 @@ from weftline_bridge.protocol import names
 from weftline_bridge.protocol.inbound import Subscribe
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import SubscribedPayload
+from weftline_bridge.recorder import Recorder, RecorderLimits
 from weftline_bridge.upstream import ExecutorClient
 
 _T = TypeVar("_T")
@@ -41,6 +42,7 @@ class HubOptions:
     ring: RingLimits = field(default_factory=RingLimits)
     linger: float = 30.0
     housekeeping: float = 1.0
+    recorder: RecorderLimits = field(default_factory=RecorderLimits)
 
 
 class Hub:
@@ -52,6 +54,7 @@ class Hub:
         self.tasks = TaskOwner()
         self.flusher = Flusher(metrics, self.tasks)
         self.changed = asyncio.Event()
+        self.recorder = Recorder(options.recorder)
         self._mint = mint
         self._metrics = metrics
         self._options = options
@@ -64,6 +67,7 @@ class Hub:
             flusher=self.flusher,
             metrics=metrics,
             clock=self._clock,
+            recorder=self.recorder,
         )
         self._joiner = Joiner(executor, mint, metrics)
         self._pulse = Pulse(f"weftline:pulse:{identity}", plumbing, self.changed.set)
@@ -264,6 +268,7 @@ class Hub:
 
     async def _keep_house(self) -> None:
         self._roster.keep_house(self._clock(), self._errands.concern)
+        self.recorder.expire(self._mint.now())
 
 
 async def _patiently(attempt: Callable[[], Awaitable[_T]], deadline: float) -> _T:

@@ -107,6 +107,7 @@ class Roster:
                 turns=self._plumbing.flusher,
                 limits=self._ring,
                 mint=self._mint,
+                trace=self._plumbing.recorder.workflow_followed(workflow_id, self._mint.now()),
             )
             if self.all is not None:
                 feed.epoch = self.all.epoch
@@ -135,6 +136,7 @@ class Roster:
     def _drop(self, feed: Feed) -> None:
         del self.feeds[feed.workflow_id]
         self._idle_since.pop(feed.workflow_id, None)
+        self._plumbing.recorder.workflow_released(feed.workflow_id, self._mint.now())
         stream = self._singles.pop(feed.workflow_id, None)
         if stream is not None:
             stream.stop()

@@ -12,6 +12,7 @@ from weftline_bridge.hub.reading import ExecutorReader, FeedIntake
 from weftline_bridge.hub.tasks import TaskOwner
 from weftline_bridge.hub.watcher import keep_watching
 from weftline_bridge.metrics import Metrics
+from weftline_bridge.recorder import Recorder
 from weftline_bridge.upstream import (
     Arrival,
     Compacted,
@@ -25,7 +26,7 @@ from weftline_bridge.upstream import (
 
 
 class Plumbing:
-    """What every stream needs: the executor, a place for its task, and where its timing goes."""
+    """What every stream needs: the executor, a place for its task, and where its timing and its records go."""
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class Plumbing:
         flusher: Flusher,
         metrics: Metrics,
         clock: Callable[[], float],
+        recorder: Recorder,
     ) -> None:
         self.client = client
         self.executor = executor
@@ -43,6 +45,7 @@ class Plumbing:
         self.flusher = flusher
         self.metrics = metrics
         self.clock = clock
+        self.recorder = recorder
 
     def deliver(self, feed: Feed, messages: list[Message], now: float) -> None:
         """Hand live messages to their feed, and have a hole filled if there is one."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from weftline_bridge.errors import BadMessageError, CommandRefusedError
-from weftline_bridge.frames import Dialect, Message, StateKey
+from weftline_bridge.frames import About, Dialect, Message, StateKey
 from weftline_bridge.protocol import names
 from weftline_bridge.protocol.payloads import (
     AcceptedPayload,
@@ -49,10 +49,12 @@ class Mint:
         run_id: str = "",
         key: StateKey | None = None,
         place: int = 0,
+        about: About | None = None,
     ) -> Message:
         """Encode one message; `place` is the seq whose place it takes in a workflow's history."""
         envelope = Envelope(self.next_id(), kind, self._clock(), workflow_id, run_id, 0, payload)
-        return Message(encode(envelope), kind, workflow_id, place, key=key, v1_only=kind not in names.PLAIN_OUT)
+        only = kind not in names.PLAIN_OUT
+        return Message(encode(envelope), kind, workflow_id, place, key=key, v1_only=only, about=about)
 
     def next_id(self) -> str:
         """A message id that was not used before."""
@@ -76,11 +78,13 @@ class Mint:
 
     def subscribed(self, workflow_id: str, payload: SubscribedPayload) -> Message:
         """`workflow.subscribed`."""
-        return self.message(names.WORKFLOW_SUBSCRIBED, payload, workflow_id=workflow_id)
+        about = About("subscribed", payload.seq, payload.seq, payload.outcome)
+        return self.message(names.WORKFLOW_SUBSCRIBED, payload, workflow_id=workflow_id, about=about)
 
     def gap(self, workflow_id: str, payload: GapPayload, *, place: int = 0) -> Message:
         """`stream.gap`."""
-        return self.message(names.STREAM_GAP, payload, workflow_id=workflow_id, place=place)
+        about = About("gap", payload.from_, payload.to, payload.reason)
+        return self.message(names.STREAM_GAP, payload, workflow_id=workflow_id, place=place, about=about)
 
     def accepted(self, workflow_id: str, payload: AcceptedPayload) -> Message:
         """`command.accepted`."""
@@ -88,7 +92,8 @@ class Mint:
 
     def delivery(self, mode: str, lag_ms: int) -> Message:
         """`delivery.state`; only the newest matters."""
-        return self.message(names.DELIVERY_STATE, DeliveryPayload(mode, lag_ms), key=_DELIVERY_KEY)
+        about = About("mode", word=mode)
+        return self.message(names.DELIVERY_STATE, DeliveryPayload(mode, lag_ms), key=_DELIVERY_KEY, about=about)
 
     def draining(self, reconnect_after_ms: int) -> Message:
         """`connection.draining`."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from weftline_bridge.frames import Message
+from weftline_bridge.frames import About, Message
 from weftline_bridge.protocol import names
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import (
@@ -109,7 +109,10 @@ def snapshot_message(state: WorkflowState, mint: Mint) -> Message:
         state.rerun_of,
         state.outputs_artifact,
     )
-    return mint.message(names.WORKFLOW_SNAPSHOT, payload, workflow_id=state.workflow_id, run_id=state.run_id)
+    about = About("snapshot", state.seq, state.seq)
+    return mint.message(
+        names.WORKFLOW_SNAPSHOT, payload, workflow_id=state.workflow_id, run_id=state.run_id, about=about
+    )
 
 
 def replay_messages(state: WorkflowState, mint: Mint) -> list[Message]:
@@ -118,11 +121,11 @@ def replay_messages(state: WorkflowState, mint: Mint) -> list[Message]:
     They have no seq: they say what is, not what happened.
     """
 
-    def said(kind: str, payload: Payload | Raw) -> Message:
-        return mint.message(kind, payload, workflow_id=state.workflow_id, run_id=state.run_id)
+    def said(kind: str, payload: Payload | Raw, about: About | None = None) -> Message:
+        return mint.message(kind, payload, workflow_id=state.workflow_id, run_id=state.run_id, about=about)
 
     start = start_payload(state.definition, state.by, state.parent, state.rerun_of)
-    messages = [said(names.WORKFLOW_START, start)]
+    messages = [said(names.WORKFLOW_START, start, About("snapshot", state.seq, state.seq))]
     messages += [said(f"node.{node.status}", node) for node in state.nodes]
     messages.append(said(names.EXECUTION_PROGRESS, state.progress))
     if state.state in ("pausing", "paused"):

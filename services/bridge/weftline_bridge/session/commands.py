@@ -23,6 +23,7 @@ from weftline_bridge.protocol.inbound import Refresh, Request, Subscribe, Unsubs
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.names import ALL_WORKFLOWS, CloseCode
 from weftline_bridge.protocol.payloads import AcceptedPayload
+from weftline_bridge.recorder import Kind
 from weftline_bridge.session.gatekeeper import Gatekeeper
 from weftline_bridge.session.session import Session
 from weftline_bridge.upstream import Accepted, ExecutorClient
@@ -133,6 +134,7 @@ class Commands:
             return
         if isinstance(request, Unsubscribe):
             self._hub.unsubscribe(self._session, request.workflow_id)
+            self._session.tape.note(Kind.UNSUBSCRIBED, request.workflow_id)
             self._answer(request, AcceptedPayload(request.id))
             return
         await self._hub.listening(self._session, deadline)
@@ -217,3 +219,4 @@ class Commands:
 
     def _count(self, request: Request, outcome: str) -> None:
         self._metrics.commands.labels(request.kind, outcome).inc()
+        self._session.tape.note(Kind.COMMAND, request.workflow_id, word=f"{request.kind} {outcome}")

@@ -16,8 +16,9 @@ from weftline_bridge.hub import WHOLE, Hub
 from weftline_bridge.metrics import Metrics
 from weftline_bridge.protocol.inbound import Echo, Refresh, Request, parse_message, split_frame
 from weftline_bridge.protocol.minting import Mint
-from weftline_bridge.protocol.names import SUBPROTOCOL, CloseCode
+from weftline_bridge.protocol.names import ALL_WORKFLOWS, SUBPROTOCOL, CloseCode
 from weftline_bridge.protocol.payloads import ReadyPayload
+from weftline_bridge.recorder import Kind, Tape
 from weftline_bridge.session.admission import Admission, TurnedAwayError
 from weftline_bridge.session.commands import Commands, scope_of
 from weftline_bridge.session.gatekeeper import Gatekeeper
@@ -119,12 +120,14 @@ class Endpoint:
         if transport is None:
             return
         loop = asyncio.get_running_loop()
+        connection_id, address, recorder = uuid4().hex, request.remote or "", self._hub.recorder
+        name = dialect.name.lower()
         session = Session(
-            uuid4().hex,
+            connection_id,
             dialect,
             ws=ws,
             transport=transport,
-            address=request.remote or "",
+            address=address,
             flusher=self._hub.flusher,
             limits=self._limits,
             mint=self._mint,
@@ -132,6 +135,7 @@ class Endpoint:
             relieve=self._hub.relief.relieve,
             now=loop.time(),
             identity=identity,
+            tape=Tape(recorder.connection_opened(connection_id, name, address, self._mint.now()), self._mint.now),
         )
         commands = Commands(
             session,
@@ -158,7 +162,9 @@ class Endpoint:
             self._hub.leave(session)
             await session.closed()
             session.abort()
-            self._registry.remove(session, session.close_code or ws.close_code or _ABNORMAL)
+            code = session.close_code or ws.close_code or _ABNORMAL
+            self._registry.remove(session, code)
+            recorder.connection_closed(session.id, code, session.subject, self._mint.now())
 
     def _ready(self, session: Session) -> ReadyPayload:
         settings, identity = self._settings, session.identity
@@ -176,6 +182,7 @@ class Endpoint:
         """Tell a client that has shown who it is how things stand."""
         session.send(self._registry.status())
         if session.dialect is Dialect.PLAIN:
+            session.tape.note(Kind.SUBSCRIBED, ALL_WORKFLOWS, word="all")
             self._hub.join_everyone(session, WHOLE._replace(scope=scope_of(session.identity)))
 
     async def _read(self, ws: Socket, connection: _Connection, loop: asyncio.AbstractEventLoop) -> None:

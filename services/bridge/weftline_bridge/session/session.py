@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import struct
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
@@ -18,7 +17,9 @@ from weftline_bridge.outbox import Gap, Ladder, Mode, Outbox, Tally
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.names import STREAM_GAP, WORKFLOW_SNAPSHOT, CloseCode
 from weftline_bridge.protocol.payloads import GapPayload
+from weftline_bridge.recorder import Tape
 from weftline_bridge.session.limits import SessionLimits
+from weftline_bridge.session.pings import ping_frame, round_trip
 
 HIGH_WATER = 256 * 1024
 CLOSE_SECONDS = 5.0
@@ -28,7 +29,6 @@ _STATES = frozenset({WORKFLOW_SNAPSHOT, STREAM_GAP})
 _MAX_REASON_BYTES = 120
 Socket = web.WebSocketResponse[Literal[False]]
 
-_PING = struct.Struct("!d")
 
 
 class Session:
@@ -71,6 +71,7 @@ class Session:
         "sent",
         "sent_bytes",
         "since",
+        "tape",
     )
 
     def __init__(
@@ -88,6 +89,7 @@ class Session:
         relieve: Callable[[Session, Sequence[str]], None],
         now: float,
         identity: Identity | None,
+        tape: Tape,
     ) -> None:
         self.id = connection_id
         self.dialect = dialect
@@ -108,6 +110,7 @@ class Session:
         self._mint = mint
         self._metrics = metrics
         self._relieve = relieve
+        self.tape = tape
         self._outbox = Outbox(Ladder.up_to(limits.outbox_bytes), _STATES if dialect is Dialect.V1 else ())
         self._dirty = False
         self._room: asyncio.Future[None] | None = None
@@ -175,6 +178,7 @@ class Session:
             self.sent += wire.count
             self.sent_bytes += wire.size
             wire.deliveries += 1
+            self.tape.took(delivery, wire, self.dialect)
             return
         for batch in delivery.batches:
             self.offer(batch)
@@ -266,7 +270,7 @@ class Session:
     def ping(self, now: float) -> None:
         """Send a ping that carries the time."""
         self.pinged = now
-        self._control(frame(_PING.pack(now), Opcode.PING))
+        self._control(ping_frame(now))
 
     def pong(self, payload: bytes) -> None:
         """Answer a ping."""
@@ -274,15 +278,15 @@ class Session:
 
     def ponged(self, payload: bytes, now: float) -> None:
         """Take the answer to a ping."""
-        if len(payload) == _PING.size:
-            (sent,) = _PING.unpack(payload)
-            if 0 <= now - sent < 3600:
-                self.measured(now - sent)
+        rtt = round_trip(payload, now)
+        if rtt is not None:
+            self.measured(rtt)
 
     def measured(self, rtt: float) -> None:
         """A round trip took `rtt` seconds."""
         self.rtt = rtt
         self._metrics.rtt.observe(rtt)
+        self.tape.measured(rtt)
 
     def close(self, code: int, reason: str) -> None:
         """Write what waits, if there is room, and close; at most once, and without waiting for it."""
@@ -371,6 +375,7 @@ class Session:
         tally, self._outbox.tally = self._outbox.tally, Tally()
         self._metrics.conflated.inc(tally.conflated)
         self._metrics.replaced.inc(tally.cut)
+        self.tape.slowed(tally.conflated, tally.cut)
         for level, number in tally.shed.items():
             self._metrics.shed[level].inc(number)
 
@@ -380,6 +385,7 @@ class Session:
             self.sent_bytes += wire.size
             self.sent += wire.count
             wire.deliveries += 1
+            self.tape.wrote(wire)
 
     def _write_now(self, messages: Sequence[Message]) -> None:
         wire = make_wire(messages, self.dialect)
