@@ -46,7 +46,7 @@ class Trace:
         *,
         first: int = 0,
         last: int = 0,
-        count: int = 1,
+        times: int = 1,
         word: str = "",
     ) -> None:
         """Record something else than a write."""

@@ -22,9 +22,9 @@ from weftline_bridge.recorder import Kind, Tape
 from weftline_bridge.session.admission import Admission, TurnedAwayError
 from weftline_bridge.session.commands import Commands, scope_of
 from weftline_bridge.session.gatekeeper import Gatekeeper
-from weftline_bridge.session.limits import SessionLimits
+from weftline_bridge.session.limits import SessionLimits, Socket
 from weftline_bridge.session.registry import Registry
-from weftline_bridge.session.session import CLOSE_SECONDS, Session, Socket
+from weftline_bridge.session.session import CLOSE_SECONDS, Session
 from weftline_bridge.settings import Settings
 from weftline_bridge.upstream import ExecutorClient
 

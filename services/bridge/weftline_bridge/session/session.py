@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal
-
-from aiohttp import web
 
 from weftline_bridge.auth import Identity
 from weftline_bridge.frames import Batch, Delivery, Dialect, Message, Opcode, Wire, frame, make_wire
@@ -18,7 +15,7 @@ from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.names import STREAM_GAP, WORKFLOW_SNAPSHOT, CloseCode
 from weftline_bridge.protocol.payloads import GapPayload
 from weftline_bridge.recorder import Tape
-from weftline_bridge.session.limits import SessionLimits
+from weftline_bridge.session.limits import SessionLimits, Socket
 from weftline_bridge.session.pings import ping_frame, round_trip
 
 HIGH_WATER = 256 * 1024
@@ -27,8 +24,6 @@ CLOSE_SECONDS = 5.0
 _HELD_CHUNK = 64 * 1024
 _STATES = frozenset({WORKFLOW_SNAPSHOT, STREAM_GAP})
 _MAX_REASON_BYTES = 120
-Socket = web.WebSocketResponse[Literal[False]]
-
 
 
 class Session:
