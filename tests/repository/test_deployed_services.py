@@ -49,7 +49,11 @@ def start_as_deployed(deployed: Workload, service: str, addresses: Addresses, fo
 
 def settings_of_its_own(service: str, addresses: Addresses, folder: Path) -> dict[str, str]:
     """The settings of a service that no two tests may share: addresses and folders."""
-    return executor_settings(addresses, folder) if service == "executor" else bridge_settings(addresses)
+    if service == "executor":
+        return executor_settings(addresses, folder)
+    secret = folder / "secret"
+    secret.write_text("the secret that an operator mounts into the pod\n")
+    return bridge_settings(addresses) | {"WEFTLINE_BRIDGE_AUTH_SECRET_FILE": str(secret)}
 
 
 def test_the_executor_answers_its_probes_and_ends_cleanly(
@@ -78,6 +82,15 @@ def test_the_bridge_answers_its_probes_and_ends_cleanly(
     finally:
         statuses = [bridge.stop(), executor.stop()]
     assert statuses == [0, 0]
+
+
+def test_a_deployed_bridge_asks_for_tokens(deployed: dict[str, Workload], addresses: Addresses, tmp_path: Path) -> None:
+    bridge = start_as_deployed(deployed["bridge"], "bridge", addresses, tmp_path)
+    try:
+        wait_until(partial(is_ok, addresses.bridge, "/healthz"), bridge)
+        assert http_status(addresses.bridge, "/api/connections") == 401
+    finally:
+        assert bridge.stop() == 0
 
 
 def test_a_bridge_without_an_executor_is_alive_but_not_ready(

@@ -193,6 +193,18 @@ def test_a_roll_out_or_an_eviction_leaves_a_bridge_to_connect_to(manifests: list
     assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 
+def test_the_bridges_read_their_secret_from_a_mounted_file_that_only_they_can_read(manifests: list[Manifest]) -> None:
+    bridge = workload(manifests, "bridge")
+    file = Path(bridge.settings["WEFTLINE_BRIDGE_AUTH_SECRET_FILE"])
+    assert "WEFTLINE_BRIDGE_ALLOW_ANONYMOUS" not in bridge.settings
+    (mount,) = (mount for mount in bridge.container["volumeMounts"] if mount["mountPath"] == str(file.parent))
+    (volume,) = (volume for volume in bridge.pod["volumes"] if volume["name"] == mount["name"])
+    assert mount["readOnly"] is True
+    assert volume["secret"]["defaultMode"] & 0o007 == 0
+    assert volume["secret"].get("optional", False) is False
+    assert not of_kind(manifests, "Secret")
+
+
 def test_the_overlay_that_the_operations_document_shows_renders(tmp_path: Path) -> None:
     shown = [
         block.content for block in blocks(ROOT / "docs" / "operations.md") if "kind: Kustomization" in block.content

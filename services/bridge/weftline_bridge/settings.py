@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weftline_bridge.errors import ConfigurationError
@@ -25,12 +26,21 @@ def split_address(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach what listens on `host`; of names only `localhost`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 def _address(value: str) -> str:
     split_address(value)
     return value
 
 
 Address = Annotated[str, AfterValidator(_address)]
+OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: value or None)]
 
 
 class Settings(BaseSettings):
@@ -48,7 +58,7 @@ class Settings(BaseSettings):
     auth_secret: SecretStr | None = Field(
         None, description="Secret of at least 32 bytes that tokens are signed with (HS256); better in a file."
     )
-    auth_secret_file: Path | None = Field(None, description="File with that secret; read at the start.")
+    auth_secret_file: OptionalPath = Field(None, description="File with that secret; read at the start.")
     auth_jwks: str = Field(
         "", description="Public keys of tokens (RS256, ES256): a JWKS document, as an https:// address or a file."
     )
@@ -62,6 +72,10 @@ class Settings(BaseSettings):
     )
     auth_grace: float = Field(
         25.0, ge=0, le=300, description="Time for which a connection outlives its token, without commands, in seconds."
+    )
+    allow_anonymous: bool = Field(
+        False,
+        description="Whether anyone who reaches a public address may watch and control everything, without a token.",
     )
     max_connections: int = Field(10_000, ge=1, description="WebSocket connections at one time.")
     max_message_bytes: int = Field(

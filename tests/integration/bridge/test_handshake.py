@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import aiohttp
 import pytest
 
 from tests.support import events
 from tests.support.bridge import running_bridge
 from tests.support.scripted_executor import running_executor
+from tests.support.tokens import SECRET, bearer, token
 
 
 async def test_a_v1_client_gets_arrays_with_connection_ready_and_then_the_status() -> None:
@@ -74,3 +76,26 @@ async def test_pages_may_connect_from_the_same_or_a_listed_origin(
         else:
             assert await client.close_code() == outcome
             assert client.seen == []
+
+
+@pytest.mark.parametrize("path", ["/", "/api/workflows", "/api/connections", "/healthz"])
+async def test_a_foreign_page_can_not_reach_a_local_bridge_by_a_name_of_its_own(path: str) -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        port = bridge.bridge.address[1]
+        for host, status in ((f"evil.example:{port}", 403), (f"localhost:{port}", 200), (f"127.0.0.1:{port}", 200)):
+            async with bridge.http.get(bridge.url + path, headers={"Host": host}) as response:
+                assert response.status == status
+        rebound = {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"}
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await bridge.connect(headers=rebound)
+        assert refused.value.status == 403
+
+
+async def test_a_bridge_behind_a_local_proxy_is_reached_by_the_names_of_its_origins() -> None:
+    async with running_executor() as executor:
+        async with running_bridge(executor, allowed_origins="https://weft.example") as bridge:
+            client = await bridge.connect(headers={"Host": "weft.example", "Origin": "https://weft.example"})
+            assert (await client.next())["type"] == "connection.ready"
+        async with running_bridge(executor, auth_secret=SECRET) as bridge:
+            client = await bridge.connect(headers={"Host": "any.example", **bearer(token())})
+            assert (await client.next())["type"] == "connection.ready"

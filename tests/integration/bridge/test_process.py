@@ -154,6 +154,21 @@ async def test_logs_are_json_when_asked_for_even_when_the_executor_goes() -> Non
         assert [line for line in process.lines if not line.startswith('{"time": ')] == []
 
 
-async def test_listening_for_all_the_world_is_warned_about() -> None:
-    async with running_executor() as executor, serving(executor, LISTEN="0.0.0.0:0") as process:
-        assert any("WARNING" in line and "anyone who can reach it" in line for line in process.lines)
+async def test_listening_for_all_the_world_without_tokens_is_refused_unless_it_is_meant() -> None:
+    process = await launch(LISTEN="0.0.0.0:0", METRICS_LISTEN="127.0.0.1:0")
+    assert await process.ended() == 2
+    (line,) = process.lines
+    assert line.startswith("weftline-bridge: WEFTLINE_BRIDGE_LISTEN: ")
+    assert "WEFTLINE_BRIDGE_ALLOW_ANONYMOUS=true" in line
+    async with running_executor() as executor:
+        async with serving(executor, LISTEN="0.0.0.0:0", ALLOW_ANONYMOUS="true") as process:
+            assert any("WARNING" in line and "anyone who can reach it" in line for line in process.lines)
+        async with serving(executor, LISTEN="0.0.0.0:0", AUTH_SECRET="x" * 32) as process:
+            assert not any("WARNING" in line for line in process.lines)
+
+
+async def test_tokens_and_letting_anyone_in_contradict_each_other() -> None:
+    process = await launch(LISTEN="127.0.0.1:0", AUTH_SECRET="x" * 32, ALLOW_ANONYMOUS="true")
+    assert await process.ended() == 2
+    assert "WEFTLINE_BRIDGE_ALLOW_ANONYMOUS: " in process.lines[0]
+    assert "x" * 32 not in process.lines[0]

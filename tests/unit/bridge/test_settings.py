@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from weftline_bridge.errors import ConfigurationError
-from weftline_bridge.settings import Settings, load_settings, split_address
+from weftline_bridge.settings import Settings, is_loopback, load_settings, split_address
 
 
 def test_the_defaults_listen_on_loopback_only() -> None:
@@ -50,3 +50,28 @@ def test_addresses_are_split(address: str, parts: tuple[str, int]) -> None:
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="expected host:port"):
         split_address(address)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        *(("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True), ("LocalHost", True)),
+        *(
+            ("0.0.0.0", False),
+            ("::", False),
+            ("10.0.0.1", False),
+            ("localhost.example", False),
+            ("127.0.0.1.nip", False),
+        ),
+    ],
+)
+def test_only_addresses_of_this_machine_are_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_a_wrong_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEFTLINE_BRIDGE_AUTH_SECRET", "sesame")
+    assert "sesame" not in repr(load_settings())
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings(auth_secret=["sesame"])
+    assert "sesame" not in str(raised.value)

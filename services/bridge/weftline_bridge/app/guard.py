@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from weftline_bridge.app.answers import problem
 from weftline_bridge.auth import Identity
@@ -31,6 +32,19 @@ def guarded(gatekeeper: Gatekeeper, handler: _Handler) -> _Handler:
         if not identity.view:
             return problem(403, "forbidden", "the token permits no workflow")
         request[IDENTITY] = identity
+        return await handler(request)
+
+    return guard
+
+
+def host_guard(gatekeeper: Gatekeeper) -> Middleware:
+    """A middleware that answers only requests for a host that is this bridge's."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if not gatekeeper.serves_host(request.host):
+            message = "the bridge is not known by this name: list its origin in WEFTLINE_BRIDGE_ALLOWED_ORIGINS"
+            return problem(403, "foreign_host", message)
         return await handler(request)
 
     return guard

@@ -22,13 +22,12 @@ from weftline_bridge.metrics import Metrics
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.recorder import RecorderLimits
 from weftline_bridge.session import Endpoint, Gatekeeper, Registry
-from weftline_bridge.settings import ENV_PREFIX, Settings, split_address
+from weftline_bridge.settings import ENV_PREFIX, Settings, is_loopback, split_address
 from weftline_bridge.upstream import ExecutorClient
 
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 4096
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Bridge:
@@ -107,7 +106,7 @@ class Bridge:
         self.registry.start()
         if keys is not None:
             self.hub.tasks.repeat(keys.refresh, "token-keys-refresh", settings.auth_jwks_refresh)
-        if self.address[0] not in _LOOPBACK:
+        if settings.allow_anonymous and not is_loopback(self.address[0]):
             _log.warning("listening on %s: anyone who can reach it can watch and control workflows", self.address[0])
 
     async def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -54,6 +55,21 @@ class OriginPolicy:
             return same or local or _normal(origin) in self.origins
         except ValueError:
             return False
+
+    def names_host(self, host: str) -> bool:
+        """Whether a `Host` header is an address, `localhost`, or the host of a listed origin."""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            if (
+                self.any_origin
+                or name in _LOOPBACK
+                or any(urlsplit(origin).hostname == name for origin in self.origins)
+            ):
+                return True
+            ip_address(name)
+        except ValueError:
+            return False
+        return True
 
 
 def _normal(origin: str) -> str:

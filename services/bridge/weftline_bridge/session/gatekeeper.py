@@ -11,7 +11,7 @@ from weftline_bridge.auth import ANONYMOUS, Identity, OriginPolicy, TokenRules, 
 from weftline_bridge.errors import ConfigurationError, KeysUnavailableError, TokenRefusedError
 from weftline_bridge.metrics import Metrics
 from weftline_bridge.session.keys import KeySource, key_source
-from weftline_bridge.settings import ENV_PREFIX, Settings
+from weftline_bridge.settings import ENV_PREFIX, Settings, is_loopback, split_address
 
 _OWN_SITE = frozenset({"same-origin", "none"})
 
@@ -31,6 +31,8 @@ class Gatekeeper:
             problem = "a browser sends a cookie for any page, so that ALLOWED_ORIGINS has to be a list, not *"
             raise ConfigurationError(ENV_PREFIX + "AUTH_COOKIE", problem)
         self.keys: KeySource | None = key_source(settings)
+        self._local = is_loopback(split_address(settings.listen)[0])
+        self._check_exposure(settings)
         self._cookie = settings.auth_cookie
         self._rules = TokenRules(settings.auth_issuer, settings.auth_audience, settings.auth_leeway)
         self._metrics = metrics
@@ -40,6 +42,28 @@ class Gatekeeper:
     def asks_for_tokens(self) -> bool:
         """Whether a client has to say who it is."""
         return self.keys is not None
+
+    def serves_host(self, host: str) -> bool:
+        """Whether a request with this `Host` header may be answered.
+
+        Where nobody is asked who they are because only this machine can connect, a foreign page must not get in by a
+        name of its own that leads to this machine (DNS rebinding). An address or `localhost` is no name of its own.
+        """
+        if self.asks_for_tokens or not self._local:
+            return True
+        return self.origins.names_host(host)
+
+    def _check_exposure(self, settings: Settings) -> None:
+        if self.asks_for_tokens and settings.allow_anonymous:
+            problem = "it can't be true where tokens are asked for: choose one of the two"
+            raise ConfigurationError(ENV_PREFIX + "ALLOW_ANONYMOUS", problem)
+        if not self.asks_for_tokens and not self._local and not settings.allow_anonymous:
+            problem = (
+                f"other machines reach {settings.listen}, and nobody would be asked who they are: set "
+                f"{ENV_PREFIX}AUTH_SECRET_FILE or {ENV_PREFIX}AUTH_JWKS to ask for tokens, or "
+                f"{ENV_PREFIX}ALLOW_ANONYMOUS=true to let anyone watch and control everything"
+            )
+            raise ConfigurationError(ENV_PREFIX + "LISTEN", problem)
 
     def now(self) -> float:
         """The time that tokens are checked by."""

@@ -15,7 +15,7 @@ from jwt import PyJWK
 from weftline_bridge.auth import JwksKeys, SecretKey
 from weftline_bridge.auth.tokens import TokenHeader
 from weftline_bridge.errors import ConfigurationError, KeysUnavailableError, TokenRefusedError
-from weftline_bridge.settings import ENV_PREFIX, Settings
+from weftline_bridge.settings import ENV_PREFIX, Settings, is_loopback
 
 _log = logging.getLogger(__name__)
 
@@ -23,8 +23,6 @@ FETCH_SECONDS = 5.0
 MAX_DOCUMENT_BYTES = 256 * 1024
 MIN_PAUSE = 10.0
 """Seconds between two reads at least, however many tokens name a key that is not known."""
-
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class KeySource(Protocol):
@@ -130,7 +128,10 @@ def key_source(settings: Settings) -> KeySource | None:
 
     Raises ConfigurationError for a secret that is too short or can't be read, and for two sources.
     """
-    named = [name for name in ("auth_secret", "auth_secret_file", "auth_jwks") if getattr(settings, name)]
+    # An empty secret is one that is too short, and not the wish to have none.
+    named = [
+        name for name in ("auth_secret", "auth_secret_file", "auth_jwks") if getattr(settings, name) not in (None, "")
+    ]
     if len(named) > 1:
         first, second = (ENV_PREFIX + name.upper() for name in named[:2])
         raise ConfigurationError(second, f"only one of it and {first} can say how tokens are verified")
@@ -142,7 +143,7 @@ def key_source(settings: Settings) -> KeySource | None:
 
 
 def _secret(settings: Settings) -> SecretKey:
-    setting = ENV_PREFIX + ("AUTH_SECRET" if settings.auth_secret else "AUTH_SECRET_FILE")
+    setting = ENV_PREFIX + ("AUTH_SECRET" if settings.auth_secret_file is None else "AUTH_SECRET_FILE")
     try:
         if settings.auth_secret_file is not None:
             return SecretKey(settings.auth_secret_file.read_bytes().rstrip(b"\r\n"))
@@ -158,7 +159,7 @@ def _fetcher(location: str) -> Callable[[], Awaitable[bytes]]:
     if parts.scheme in ("", "file"):
         path = Path(parts.path if parts.scheme else location)
         return lambda: asyncio.to_thread(_read_file, path)
-    trusted = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    trusted = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
     if not trusted or not parts.hostname or parts.username is not None:
         # Whoever could change the keys on their way could make tokens.
         problem = "expected a file or an address that begins with https://, without a user"
