@@ -22,7 +22,8 @@ from tests.repository.services import (
 )
 from weftline.v1 import events_pb2, workflow_service_pb2, workflow_service_pb2_grpc
 
-DEFINITION = json.dumps({"nodes": [{"id": "only", "type": "noop", "data": {}}], "edges": [], "config": {}})
+LARGE = {"text": "x" * 50_000}
+DEFINITION = json.dumps({"nodes": [{"id": "only", "type": "set", "data": {"values": LARGE}}]})
 CALL_SECONDS = 10
 
 
@@ -71,8 +72,8 @@ async def get_workflow(
 
 async def look_again(
     address: str, old: workflow_service_pb2.WorkflowSnapshot
-) -> tuple[workflow_service_pb2.WorkflowSnapshot, list[str]]:
-    """The snapshot now, and what a watch from the old snapshot's cursor is answered with."""
+) -> tuple[workflow_service_pb2.WorkflowSnapshot, list[str], object]:
+    """The snapshot now, what a watch from the old snapshot's cursor is answered with, and the old large output."""
     async with grpc.aio.insecure_channel(address) as channel:
         service = workflow_service_pb2_grpc.WorkflowServiceStub(channel)
         request = workflow_service_pb2.WatchEventsRequest(
@@ -84,7 +85,9 @@ async def look_again(
         request.start_from = workflow_service_pb2.WATCH_FROM_CURSOR
         stream = service.WatchEvents(request, timeout=CALL_SECONDS)
         answers = [field.name async for response in stream for field, _ in response.ListFields()]
-        return await get_workflow(service), answers
+        artifact = workflow_service_pb2.ReadArtifactRequest(uri=old.nodes[0].artifact.uri)
+        body = b"".join([piece.data async for piece in service.ReadArtifact(artifact, timeout=CALL_SECONDS)])
+        return await get_workflow(service), answers, json.loads(body)
 
 
 def test_a_restored_log_has_the_runs_of_the_backup_and_honours_no_cursor_of_the_old_log(tmp_path: Path) -> None:
@@ -100,7 +103,7 @@ def test_a_restored_log_has_the_runs_of_the_backup_and_honours_no_cursor_of_the_
     run_shown("restore", tmp_path)
     executor = start_executor(addresses, tmp_path)
     try:
-        restored, answers = asyncio.run(look_again(addresses.executor, kept))
+        restored, answers, large = asyncio.run(look_again(addresses.executor, kept))
     finally:
         assert executor.stop() == 0
     assert lost.seq > kept.seq
@@ -109,3 +112,4 @@ def test_a_restored_log_has_the_runs_of_the_backup_and_honours_no_cursor_of_the_
     assert "compacted" in answers
     assert "snapshot" in answers
     assert "events" not in answers
+    assert large == LARGE

@@ -13,7 +13,7 @@ from typing import Any
 from tests.support.executor_client import Client
 from weftline_executor.api import ApiServer
 from weftline_executor.artifacts import MEMORY, Files
-from weftline_executor.engine import Engine, EngineConfig, WorkerConfig
+from weftline_executor.engine import CacheConfig, Engine, EngineConfig, WorkerConfig
 from weftline_executor.graph import Limits
 from weftline_executor.metrics import Metrics
 from weftline_executor.model.records import Retention
@@ -54,6 +54,7 @@ class RunningExecutor:
     metrics: Metrics
     store: Store
     files: Files
+    types: Registry
     address: str
 
 
@@ -69,6 +70,7 @@ async def running_executor(data_dir: Path | None = None, **settings: Any) -> Asy
         max_runs=chosen.max_runs,
         max_output_bytes=chosen.max_output_bytes,
         artifact_bytes=chosen.artifact_bytes,
+        cache=CacheConfig(round(chosen.cache_days * 86_400_000), chosen.cache_bytes),
         blocked_loop_seconds=chosen.blocked_loop_seconds,
         workers=WorkerConfig(
             chosen.process_workers,
@@ -87,7 +89,7 @@ async def running_executor(data_dir: Path | None = None, **settings: Any) -> Asy
     await server.start()
     client = Client(address)
     try:
-        yield RunningExecutor(client, engine, metrics, store, files, address)
+        yield RunningExecutor(client, engine, metrics, store, files, types, address)
     finally:
         await client.channel.close()
         await server.stop()

@@ -107,6 +107,14 @@ def fail_with_code(ctx: Context, code: str) -> None:
     raise NodeFailed("as agreed", code)
 
 
+@node("test.given")
+async def given(
+    ctx: Context, inputs: dict[str, object], params: dict[str, object], value: object = None
+) -> list[object]:
+    """Gives all that it is given."""
+    return [inputs, params, value]
+
+
 @node("test.echo")
 async def echo(ctx: Context, value: object) -> object:
     """Gives what it is given."""
@@ -135,8 +143,9 @@ async def flaky(ctx: Context, marks: str, failures: int, retry_after: float = 0.
 
 
 @node("test.fail_later")
-async def fail_later(ctx: Context, gate: str) -> None:
-    """Fails when the gate opens."""
+async def fail_later(ctx: Context, gate: str, marks: str = "") -> None:
+    """Leaves a mark, and fails when the gate opens."""
+    _mark(ctx, marks)
     await _pass(gate)
     raise NodeFailed("as agreed")
 

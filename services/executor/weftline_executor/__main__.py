@@ -22,7 +22,7 @@ from prometheus_client import start_http_server
 from weftline_executor import __version__
 from weftline_executor.api import ApiServer
 from weftline_executor.artifacts import MEMORY, Files
-from weftline_executor.engine import Engine, EngineConfig, WorkerConfig
+from weftline_executor.engine import CacheConfig, Engine, EngineConfig, WorkerConfig
 from weftline_executor.errors import ExecutorError, SettingInvalid
 from weftline_executor.graph import Limits
 from weftline_executor.metrics import Metrics
@@ -112,6 +112,7 @@ def _config(settings: Settings) -> EngineConfig:
         max_runs=settings.max_runs,
         max_output_bytes=settings.max_output_bytes,
         artifact_bytes=settings.artifact_bytes,
+        cache=CacheConfig(round(settings.cache_days * DAY_MS), settings.cache_bytes),
         blocked_loop_seconds=settings.blocked_loop_seconds,
         workers=WorkerConfig(
             settings.process_workers,

@@ -72,7 +72,16 @@ class Metrics:
             f"{prefix}_commands", "Commands, by name and outcome.", ["command", "outcome"], registry=self.registry
         )
 
+    def _make_cache_metrics(self, prefix: str) -> None:
+        self.cache_hits = Counter(
+            f"{prefix}_result_cache_hits", "Nodes that a result was there for already.", registry=self.registry
+        )
+        self.cache_misses = Counter(
+            f"{prefix}_result_cache_misses", "Nodes that asked for a kept result and ran.", registry=self.registry
+        )
+
     def _make_watch_metrics(self, prefix: str) -> None:
+        self._make_cache_metrics(prefix)
         self.watchers = Gauge(f"{prefix}_watchers", "Streams of events that are open.", registry=self.registry)
         self.watch_events = Counter(
             f"{prefix}_watch_events", "Durable events sent to all watchers.", registry=self.registry

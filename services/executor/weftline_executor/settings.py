@@ -48,6 +48,12 @@ class Settings(BaseSettings):
         description="Where large values are kept, as a URL that fsspec knows, such as `s3://bucket/prefix`; "
         "if empty, in `artifacts` below the data directory, or with the store `memory` in memory.",
     )
+    cache_days: float = Field(
+        30.0, gt=0, description="Days for which the results of nodes with `policy.cache` are kept at most."
+    )
+    cache_bytes: int = Field(
+        1 << 30, ge=1 << 20, description="Size of all kept results over which the oldest are deleted, in bytes."
+    )
     retention_days: float = Field(7.0, gt=0, description="Days after which the events of an ended run may be deleted.")
     retention_runs: int = Field(100, ge=1, description="Ended runs that are kept of one workflow.")
     retention_bytes: int = Field(

@@ -24,6 +24,7 @@ class Attempt:
     `progress` (0 to 1, None until it is reported) and `partial` (what it shows so far, as JSON text, or empty) are the
     newest that was told. `already_ms` is what attempts took that were cut off by the end of the process. While it is
     `held` its code does not run yet, because its start is not durable, or because it `loads` what it reads.
+    `ended` is told how it ended, or None when it was broken off to begin anew.
     An attempt that is `recovered` follows one that was cut off, and one that was `moved` is itself followed by another.
     Where all that an attempt waits for is paused, it is `resting`; one that is `slotless` takes no slot.
     """
@@ -34,6 +35,7 @@ class Attempt:
         "cancel",
         "cancelled",
         "done",
+        "ended",
         "heard",
         "held",
         "index",
@@ -59,6 +61,7 @@ class Attempt:
         self.cancel: Callable[[], None] | None = None
         self.cancelled = False
         self.done = False
+        self.ended: Callable[[object], None] = _ignore
         self.held = False
         self.loads = False
         self.progress: float | None = None
@@ -78,6 +81,10 @@ class Attempt:
     def elapsed_ms(self) -> int:
         """How long the attempt has run."""
         return (time.monotonic_ns() - self.begun) // 1_000_000
+
+
+def _ignore(_result: object) -> None:
+    """Nobody asks how an attempt ended."""
 
 
 class Reporter(Protocol):

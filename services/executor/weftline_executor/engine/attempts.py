@@ -188,7 +188,12 @@ class Attempts:
         projection, scope = self._run.projection, self._data.scope(inputs, self._run.facts, loaded)
         ids = projection.workflow_id, projection.run_id
         body = self._runtime.bodies.of(self._run, attempt) if attempt.slotless else None
-        self._runtime.launcher.launch(Launch(attempt, prepared, inputs, scope, *ids, self, bool(loaded), body))
+        launch = Launch(attempt, prepared, inputs, scope, *ids, self, bool(loaded), body)
+        cache = self._run.graph.nodes[attempt.index].policy.cache
+        if cache is None:
+            self._runtime.launcher.launch(launch)
+        else:
+            self._runtime.results.launch(launch, cache.max_age)
 
     def cancel(self) -> None:
         """Asks all running attempts to end; one that was asked before is cleaning up and is left alone.
@@ -223,6 +228,7 @@ class Attempts:
             self._release(attempt)
             self.pend(node, attempt.number + 1, reason)
             interrupted.append(node)
+            attempt.ended(None)
         return interrupted
 
     def abandon(self) -> None:
@@ -261,12 +267,13 @@ class Attempts:
             self._run.skip_begun(attempt.index, result.reason)
         else:
             _, handling = self.fail(attempt.index, result, duration)
-        if isinstance(result, Waiting | Skipped):
+        if isinstance(result, Waiting | Skipped) or (isinstance(result, Success) and result.reason):
             self._run.progress.interrupted(attempt)
         else:
             self._run.progress.attempt_ended(attempt, duration, isinstance(result, Success))
         self._release(attempt)
         self._run.attempt_ended(handling)
+        attempt.ended(result)
 
     def succeed(self, node: int, success: Success, duration: int, by: str = "") -> int:
         """Writes that a node succeeded, and gives the seq of the event."""

@@ -14,6 +14,7 @@ from weftline_executor.engine.estimate import DurationHistory
 from weftline_executor.engine.large_outputs import LargeOutputs
 from weftline_executor.engine.launch import Catalog
 from weftline_executor.engine.launcher import Launcher
+from weftline_executor.engine.result_cache import ResultCache
 from weftline_executor.engine.slots import Slots
 from weftline_executor.metrics import Metrics
 from weftline_executor.model.events import Telemetry
@@ -33,6 +34,7 @@ class Runtime:
     launcher: Launcher
     artifacts: Artifacts
     outputs: LargeOutputs
+    results: ResultCache
     errands: Errands
     slots: Slots
     bodies: Bodies

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from weftline_executor.artifacts import MEMORY, Artifacts, Files
+from weftline_executor.artifacts import MEMORY, Artifacts, Entries, Files
 from weftline_executor.engine.archive import Archive, given_up, load_projection
 from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.bodies import Bodies
@@ -24,6 +24,7 @@ from weftline_executor.engine.nodeloop import NodeLoops
 from weftline_executor.engine.outcome import Failure
 from weftline_executor.engine.planner import Planner
 from weftline_executor.engine.processes import Processes
+from weftline_executor.engine.result_cache import CacheConfig, ResultCache
 from weftline_executor.engine.retention import Retainer
 from weftline_executor.engine.run import Run
 from weftline_executor.engine.runtime import Runtime
@@ -73,6 +74,7 @@ class EngineConfig:
     max_runs: int = 10_000
     max_output_bytes: int = 64 << 20
     artifact_bytes: int = 32 << 10
+    cache: CacheConfig = field(default_factory=CacheConfig)
     blocked_loop_seconds: float = 5.0
     workers: WorkerConfig = field(default_factory=WorkerConfig)
     limits: Limits = field(default_factory=Limits)
@@ -113,13 +115,17 @@ class Engine:
         self.artifacts = Artifacts(self._files)
         outputs = LargeOutputs(self.artifacts, self._errands, config.artifact_bytes, config.max_output_bytes)
         self._bodies = Bodies(loop, self.runs, self, outputs)
+        launcher = Launcher(loop, self._loops, self._processes, secrets, config.max_output_bytes)
+        entries = Entries(self._files)
+        self._results = ResultCache(entries, self._errands, launcher, metrics, config.cache, now)
         self._runtime = Runtime(
             loop,
             now,
             self._committer,
-            Launcher(loop, self._loops, self._processes, secrets, config.max_output_bytes),
+            launcher,
             self.artifacts,
             outputs,
+            self._results,
             self._errands,
             Slots(config.concurrency),
             self._bodies,
@@ -166,7 +172,7 @@ class Engine:
         """Begins to commit, and goes on with every run that has not ended. Raises ArtifactsUnusable."""
         await self._files.open(self._store.log_id)
         self._spawn("committer", self._committer.run())
-        retainer = Retainer(self._store, self.artifacts, self._config.retention, self._now)
+        retainer = Retainer(self._store, self.artifacts, self._results, self._config.retention, self._now)
         await retainer.look_around()
         self._spawn("retention", retainer.run())
         self._spawn("node-loop-watch", self._loops.watch(self._blocked))

@@ -48,8 +48,17 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class Cache:
+    """Whether a kept result will do that is no older than `max_age` seconds; 0 is for as long as results are kept."""
+
+    max_age: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The policy of a node, but for its join; `default` is the JSON text of `default_value`.
+
+    Without a `cache` the node always runs.
 
     A `final` node runs when all others have ended, however they did; one that is `disabled` is skipped.
     """
@@ -60,10 +69,11 @@ class Policy:
     default: bytes = b""
     final: bool = False
     disabled: bool = False
+    cache: Cache | None = None
 
 
 DEFAULT_POLICY = Policy()
-_KEYS = ("join", "retry", "timeout", "onError", "finally", "disabled")
+_KEYS = ("join", "retry", "timeout", "onError", "finally", "disabled", "cache")
 
 
 class PolicyReader:
@@ -82,7 +92,7 @@ class PolicyReader:
         retry, timeouts = self._retry(raw.get("retry")), self._timeouts(raw.get("timeout"))
         on_error, default = self._on_error(raw.get("onError"))
         final, disabled = self._flag(raw, "finally"), self._flag(raw, "disabled")
-        policy = Policy(retry, timeouts, on_error, default, final, disabled)
+        policy = Policy(retry, timeouts, on_error, default, final, disabled, self._cache(raw.get("cache")))
         return DEFAULT_POLICY if policy == DEFAULT_POLICY else policy
 
     def _flag(self, raw: Mapping[str, object], key: str) -> bool:
@@ -112,6 +122,17 @@ class PolicyReader:
             self._number("retry.factor", raw.get("factor", usual.factor), 1.0),
             self._number("retry.cap", raw.get("cap", usual.cap), 0.0),
         )
+
+    def _cache(self, raw: object) -> Cache | None:
+        if raw is None or raw is False:
+            return None
+        if raw is True:
+            return Cache()
+        if not isinstance(raw, dict):
+            self._fault("cache", "wrong_type", "cache is true, or an object with ttl")
+            return None
+        self._no_other_keys("cache", raw, ("ttl",))
+        return Cache(self._limit("cache.ttl", raw.get("ttl")))
 
     def _timeouts(self, raw: object) -> Timeouts:
         if raw is None:

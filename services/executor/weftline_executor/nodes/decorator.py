@@ -43,6 +43,7 @@ def node(
     expects: Expects | None = None,
     errors: Mapping[str, str] | None = None,
     idempotency_of: IdempotencyOf | None = None,
+    version: str = "",
 ) -> Callable[[Callable[P, R_co]], NodeFunction[P, R_co]]:
     """Make a function a node type called `name`.
 
@@ -58,9 +59,8 @@ def node(
     handles that edges may leave from; `handle_names` gives those that the configuration names, by path. `expects` gives
     how long a node of a configuration takes, in milliseconds, or None; else what was measured before is expected.
     `errors` says, by the code of each of its errors, when the type fails with it; `idempotency_of` gives the
-    idempotency where the configuration decides on it.
-
-    Raises `BadDeclaration` when the function cannot be a node type.
+    idempotency where the configuration decides on it. Results that are kept for `policy.cache` are those of one
+    `version`. Raises `BadDeclaration` when the function cannot be a node type.
     """
 
     def decorate(function: Callable[P, R_co]) -> NodeFunction[P, R_co]:
@@ -85,6 +85,7 @@ def node(
             expects=expects,
             errors=dict(errors or {}),
             idempotency_of=idempotency_of,
+            version=version,
         )
         return decorated
 

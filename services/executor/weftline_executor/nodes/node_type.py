@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from weftline_executor.graph.bodies import BODY_TYPES
 from weftline_executor.nodes.config import find_faults, own_part
 from weftline_executor.nodes.declare import Declaration
 from weftline_executor.nodes.errors import clip
@@ -69,6 +70,7 @@ class NodeType:
     expects: Expects | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
     idempotency_of: IdempotencyOf | None = None
+    version: str = ""
 
     @property
     def loop(self) -> str:
@@ -118,6 +120,8 @@ class NodeType:
         except Exception as error:
             # Where the data is at fault, that is why, and has been said.
             return faults or [_cannot_name_handles(self.name, error)]
+        if _asks_for_cache(data):
+            faults += self._check_cache(data)
         for path, handle in named.items():
             if is_template(handle):
                 message = f"`{path}` names an output handle, so it cannot be an expression."
@@ -144,6 +148,15 @@ class NodeType:
         """Give the keyword arguments that a rendered configuration stands for; raises `ConfigInvalid`."""
         return arguments(self.name, self.declaration, config)
 
+    def _check_cache(self, data: Mapping[str, object]) -> list[ConfigFault]:
+        """Say why a kept result must not take the place of running a node."""
+        message = ""
+        if self.name in BODY_TYPES:
+            message = f"A {self.name} keeps no result of its own; ask for the cache at the nodes inside it."
+        elif self.idempotency_for(data) == "unsafe":
+            message = f"A {self.name} must not be taken to have run when it has not."
+        return [ConfigFault("policy.cache", "invalid_value", message)] if message else []
+
     def _named_handles(self, data: Mapping[str, object]) -> Mapping[str, str]:
         """Give the output handles that the configuration names; raises whatever the author's code does."""
         if self.handle_names is None:
@@ -152,6 +165,11 @@ class NodeType:
         if not isinstance(named, Mapping) or not all(isinstance(text, str) for pair in named.items() for text in pair):
             raise TypeError("it does not give an object from paths to handles")
         return named
+
+
+def _asks_for_cache(data: Mapping[str, object]) -> bool:
+    policy = data.get("policy")
+    return isinstance(policy, Mapping) and policy.get("cache") not in (None, False)
 
 
 def _cannot_name_handles(type_name: str, error: Exception) -> ConfigFault:

@@ -82,6 +82,25 @@ class PreparedCall:
             raise self._failure.with_traceback(None)
         return self._config if self._static is not None else self._compiled.render(scope)
 
+    def given(self, scope: Scope, inputs: Mapping[str, object]) -> bytes:
+        """Give as JSON all that the function would be given: the same text for the same values, whatever their order.
+
+        Raises `ConfigInvalid` or `ExpressionFailed`.
+        """
+        given: dict[str, object] = {"config": self.rendered(scope)}
+        per_item = [template for template in self._compiled.templates.values() if template.per_item]
+        if self._declaration.wants_inputs or per_item:
+            given["inputs"] = dict(inputs)
+        if self._declaration.wants_params or per_item:
+            given["params"] = scope.params
+        if per_item:
+            # These are not rendered yet, and so what they read counts instead of what they give.
+            node_ids = {node_id for template in per_item for node_id in template.node_ids}
+            given["nodes"] = {node_id: scope.nodes[node_id] for node_id in node_ids if node_id in scope.nodes}
+            given["sources"] = [template.source for template in per_item]
+            given["run"] = scope.run if any("run" in template.source for template in per_item) else None
+        return msgspec.json.encode(given, enc_hook=_unrendered, order="deterministic")
+
     def call(
         self, ctx: Context, kwargs: Mapping[str, object], inputs: Mapping[str, object]
     ) -> object | Awaitable[object]:
@@ -112,6 +131,11 @@ def arguments(type_name: str, declaration: Declaration, config: Mapping[str, obj
         raise ConfigInvalid(explain(type_name, declaration.model, config, error)) from None
     values = validated.__dict__
     return {parameter: values[field] for parameter, field in declaration.fields}
+
+
+def _unrendered(_value: object) -> str:
+    """Stands for an expression that is evaluated later."""
+    return ""
 
 
 def _copy(values: Mapping[str, object]) -> dict[str, object]:
