@@ -18,6 +18,7 @@ from weftline_executor.model.artifact import Artifact
 MAX_CACHED_BYTES = 64 << 20
 """How much JSON text the values have together that are kept decoded."""
 
+_BROKEN = Failure("a large output could not be handled; the executor's log says why", "internal")
 _log = logging.getLogger(__name__)
 
 
@@ -42,11 +43,11 @@ class LargeOutputs:
 
     def keep(self, run_id: str, success: Success, done: Callable[[Success | Failure], None]) -> None:
         """Stores an output and calls `done` with the success as it goes into an event, or with why that failed."""
-        self._errands.run(f"keep an output of {run_id}", self._keep(run_id, success, done))
+        self._errands.run(f"keep an output of {run_id}", self._keep(run_id, success, done), lambda: done(_BROKEN))
 
     def load(self, wanted: Mapping[str, Artifact], done: Callable[[Mapping[str, object] | Failure], None]) -> None:
         """Reads values and calls `done` with them, by the same names, or with why that failed."""
-        self._errands.run(f"load {', '.join(wanted)}", self._load(wanted, done))
+        self._errands.run(f"load {', '.join(wanted)}", self._load(wanted, done), lambda: done(_BROKEN))
 
     async def copy(self, wanted: Sequence[Artifact], to_run: str) -> dict[str, Artifact]:
         """Copies of artifacts for another run, by the uri of the first; raises ArtifactError."""

@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
@@ -77,7 +77,16 @@ class ResultCache:
         wanted = _Wanted(launch, min(limit, round(max_age * 1000)) if max_age else limit)
         attempt = launch.attempt
         attempt.cancel = lambda: launch.owner.finish(attempt, _CANCELLED)
-        self._errands.run(f"look for a result of {launch.where}", self._look(wanted))
+        self._begin_to_look(wanted)
+
+    def _begin_to_look(self, wanted: _Wanted) -> None:
+        launch = wanted.launch
+        failed = Failure("no kept result could be looked for; the executor's log says why", "internal")
+        self._errands.run(
+            f"look for a result of {launch.where}",
+            self._look(wanted),
+            lambda: launch.owner.finish(launch.attempt, failed),
+        )
 
     async def _look(self, wanted: _Wanted) -> None:
         try:
@@ -100,7 +109,7 @@ class ResultCache:
             if self._fresh(entry, other):
                 self._give(other, entry)
             else:
-                self._errands.run(f"look again for a result of {other.launch.where}", self._look(other))
+                self._begin_to_look(other)
 
     async def _read(self, key: str) -> Entry | None:
         try:
@@ -133,7 +142,7 @@ class ResultCache:
             loop.call_soon(self._led, key, result, heard)
 
         wanted.launch.attempt.ended = led
-        self._run_code(replace(wanted, launch=replace(wanted.launch, owner=heard)))
+        self._run_code(_Wanted(msgspec.structs.replace(wanted.launch, owner=heard), wanted.max_age_ms))
 
     def _led(self, key: str, result: object, heard: _Heard) -> None:
         """The leader has ended, with a result or without."""
