@@ -12,11 +12,15 @@ LATER_SECONDS = 3600.0
 
 @dataclass(eq=False)
 class Visit:
-    """An attempt that waits; `outcome` is a handle to fire, or FAILS with `how`."""
+    """An attempt that waits; `outcome` is a handle to fire, or FAILS with `how`.
+
+    `name` is that of its node, in a body behind that of the node around.
+    """
 
     run_id: str
     node_id: str
     attempt: int
+    name: str
     opened: asyncio.Event = field(default_factory=asyncio.Event)
     outcome: str = ""
     how: str = ""
@@ -34,12 +38,12 @@ class Board:
     def enter(self, visit: Visit) -> None:
         """An attempt waits; an earlier one of its node does not count any more."""
         self.begun.append((visit.run_id, visit.node_id, visit.attempt))
-        self._waiting[visit.node_id] = visit
+        self._waiting[visit.name] = visit
 
     def leave(self, visit: Visit) -> None:
         """An attempt waits no longer."""
-        if self._waiting.get(visit.node_id) is visit:
-            del self._waiting[visit.node_id]
+        if self._waiting.get(visit.name) is visit:
+            del self._waiting[visit.name]
 
     def waiting(self) -> list[str]:
         """The nodes that wait."""
@@ -47,13 +51,13 @@ class Board:
 
     def waits(self, run_id: str, node_id: str, attempt: int) -> bool:
         """Whether this attempt waits."""
-        visit = self._waiting.get(node_id)
-        return visit is not None and (visit.run_id, visit.attempt) == (run_id, attempt)
+        known = {(visit.run_id, visit.node_id, visit.attempt) for visit in self._waiting.values()}
+        return (run_id, node_id, attempt) in known
 
-    def open(self, node_id: str, outcome: str, how: str = "") -> None:
+    def open(self, name: str, outcome: str, how: str = "") -> None:
         """Lets the attempt that waits end like this."""
-        visit = self._waiting.pop(node_id)
-        self.opened[visit.run_id, node_id, visit.attempt] = outcome
+        visit = self._waiting.pop(name)
+        self.opened[visit.run_id, visit.node_id, visit.attempt] = outcome
         visit.outcome, visit.how = outcome, how
         visit.opened.set()
 
@@ -69,8 +73,9 @@ BOARDS: dict[str, Board] = {}
 
 
 async def _pass(ctx: Context, *, stubborn: bool = False) -> Branch | None:
-    board = BOARDS[ctx.workflow_id]
-    visit = Visit(ctx.run_id, ctx.node_id, ctx.attempt)
+    workflow_id, *bodies = ctx.workflow_id.split(":")
+    board = BOARDS[workflow_id]
+    visit = Visit(ctx.run_id, ctx.node_id, ctx.attempt, "/".join([*bodies[::2], ctx.node_id]))
     board.enter(visit)
     try:
         try:

@@ -182,11 +182,14 @@ class Lives:
         idle = self.engine._committer._idle.is_set() or (self.store.full and not self.engine.healthy)
         if not idle or not all(task.done() for task in self._tasks):
             return False
-        run = self.engine.active(self.workflow_id)
-        if run is None:
-            return True
-        running = run.attempts._running.values()
-        return all(attempt.held or self.board.waits(run.run_id, attempt.node_id, attempt.number) for attempt in running)
+        if self.loop._ready:  # type: ignore[attr-defined]
+            return False
+        # A node with a body waits for the run of that.
+        return all(
+            attempt.held or attempt.slotless or self.board.waits(run.run_id, attempt.node_id, attempt.number)
+            for run in self.engine.runs.values()
+            for attempt in run.attempts._running.values()
+        )
 
     def die(self) -> None:
         """Ends the engine with no chance to do anything, and what its nodes do."""

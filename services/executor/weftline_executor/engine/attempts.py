@@ -71,6 +71,9 @@ class Run(Protocol):
     def skip_begun(self, node: int, reason: SkipReason) -> None:
         """A running node is skipped after all."""
 
+    def works_on(self, node_id: str) -> bool:
+        """Whether a node runs, or could."""
+
     def settle(self) -> None:
         """Something changed: nodes may start, or the run may end."""
 
@@ -120,7 +123,7 @@ class Attempts:
         self._numbers[node] = number
         if reason is PendingReason.RECOVERED:
             self._recovered.add(node)
-        else:
+        elif reason is not PendingReason.CONCURRENCY:
             self._recovered.discard(node)
         seq, now = self._journal.next_seq(), self._runtime.now()
         raw = msgspec.Raw(details) if details else NO_JSON
@@ -130,9 +133,14 @@ class Attempts:
         """The number of a node's next attempt."""
         return self._numbers.get(node, 1)
 
-    def continue_from(self, node: int, number: int) -> None:
-        """The next attempt of a node has this number, as an earlier life of the run has written."""
+    def continue_from(self, node: int, number: int, recovered: bool = False) -> None:
+        """The next attempt of a node has this number, as an earlier life of the run has written.
+
+        It is `recovered` where it is to follow one that was cut off even before that life.
+        """
         self._numbers[node] = number
+        if recovered:
+            self._recovered.add(node)
 
     def begin(self, node: int, frontier: Frontier) -> None:
         """Starts an attempt; it has taken a slot of the executor."""

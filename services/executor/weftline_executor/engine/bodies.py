@@ -43,6 +43,9 @@ class Around(Protocol):
     def attempts(self) -> Reporter:
         """Takes log lines."""
 
+    def works_on(self, node_id: str) -> bool:
+        """Whether a node runs, or could."""
+
     def settle(self) -> None:
         """Something changed: nodes may start, or the run may end."""
 
@@ -110,6 +113,7 @@ class Bodies:
             return await self._end(found)
         self._attempts[workflow_id] = (around, attempt)
         self._of[around.run_id][workflow_id] = found
+        self._follow(found, around, attempt)
         self.changed(found)
         try:
             await found.ended.wait()
@@ -121,6 +125,13 @@ class Bodies:
             if self._attempts.get(workflow_id) == (around, attempt):
                 del self._attempts[workflow_id]
         return await self._end(found.projection)
+
+    def _follow(self, run: BodyRun, around: Around, attempt: Attempt) -> None:
+        """A body has begun: tells it what was told to the run around it in the meantime."""
+        if attempt.cancelled or (attempt.done and not attempt.moved):
+            self._stop(run, PARENT_STOPPED, None)
+        elif around.state in _HELD and run.state is RunState.RUNNING:
+            run.pause(by=ENGINE, reason=PARENT_PAUSED, command_id="")
 
     async def _end(self, projection: RunProjection) -> BodyEnd:
         output = None
@@ -174,7 +185,9 @@ class Bodies:
             self._stop(run, PARENT_ENDED, None)
             return
         self._of[parent.run_id][run.workflow_id] = run
-        if around.state in _HELD and run.state is RunState.RUNNING:
+        if not around.works_on(parent.node_id):
+            self._stop(run, PARENT_STOPPED, None)
+        elif around.state in _HELD and run.state is RunState.RUNNING:
             run.pause(by=ENGINE, reason=PARENT_PAUSED, command_id="")
 
     def changed(self, run: BodyRun) -> None:

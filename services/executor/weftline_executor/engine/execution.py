@@ -300,6 +300,10 @@ class Execution:
             mode, reason = self._pause
             self._change(RunPaused, RunState.PAUSED, by=ENGINE, mode=mode, reason=reason)
 
+    def works_on(self, node_id: str) -> bool:
+        """Whether a node runs, or could."""
+        return node_id in self.attempts.node_ids() or self.graph.index[node_id] in self.scheduler.line().nodes
+
     def obstacles(self) -> dict[int, Obstacle]:
         """By index, what each node waits for that has not ended and does not run."""
         if self._closed or self.projection.state.final:

@@ -41,7 +41,8 @@ def take_up(run: Run, standing: Standing) -> list[tuple[int, SkipReason]]:
         _interrupted(run, node)
     for node_id, known in run.projection.nodes.items():
         if known.status is NodeStatus.PENDING and known.attempt:
-            run.attempts.continue_from(run.graph.index[node_id], known.attempt)
+            recovered = known.reason == PendingReason.RECOVERED
+            run.attempts.continue_from(run.graph.index[node_id], known.attempt, recovered)
     for node in standing.ready:
         state = run.projection.nodes.get(run.graph.nodes[node].id)
         if state is not None and state.reason in WAITS:

@@ -1,0 +1,171 @@
+"""Nodes with bodies in an engine that dies at every instant there is, or is told things in a chosen order."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.engine_lives import SLOTS, Lives
+from tests.support.engine_plans import FAILS
+from tests.support.executor_graphs import definition, node
+from weftline_executor.model import events as model
+
+START: dict[str, Any] = {"by": "ada", "command_id": ""}
+BY: dict[str, Any] = {**START, "reason": ""}
+ENDS = (model.RunCompleted, model.RunFailed)
+APPENDS = range(14)
+
+
+@pytest.fixture
+def lives() -> Iterator[Lives]:
+    made = Lives()
+    made.begin()
+    yield made
+    made.die()
+
+
+def body(*nodes: dict[str, Any]) -> dict[str, Any]:
+    return {"nodes": list(nodes), "edges": []}
+
+
+def sub(inner: str = "model.safe", **data: Any) -> dict[str, Any]:
+    """A node with a body of one node."""
+    return node("sub", "workflow", workflow=body(node("in", inner)), **data)
+
+
+EACH = node("each", "map", items=[1, 2, 3], concurrency=2, workflow=body(node("in", "model.safe")))
+
+
+def start(lives: Lives, text: str) -> None:
+    lives.ask(lives.engine.commands.start(lives.workflow_id, text.encode(), **START))
+    lives.rest()
+
+
+def command(lives: Lives, name: str, **more: Any) -> None:
+    """Asks something of the run, and waits for what follows."""
+    lives.ask(getattr(lives.engine.commands, name)(lives.workflow_id, **BY, **more))
+    lives.rest()
+
+
+def opens(lives: Lives, name: str, outcome: str = "") -> None:
+    lives.board.open(name, outcome)
+    lives.rest()
+
+
+def open_all(lives: Lives) -> None:
+    """Opens every gate until none is left."""
+    while waiting := lives.board.waiting():
+        opens(lives, waiting[0])
+
+
+def crash(lives: Lives) -> None:
+    lives.die()
+    lives.begin()
+
+
+def ends(lives: Lives, bodies: bool) -> list[Any]:
+    """The ends of the runs of bodies, or of the run around them."""
+    batches = [batch for batch in lives.store.appended if (":" in batch.workflow_id) is bodies]
+    return [event for batch in batches for event in batch.events if isinstance(event, ENDS)]
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.parametrize("appends", APPENDS)
+def test_a_map_gives_the_same_whenever_the_process_dies(lives: Lives, appends: int, keeps: bool) -> None:
+    start(lives, definition([node("first", "model.safe"), EACH, node("last")], "first>each", "each>last"))
+    lives.store.die_at(appends, keeps)
+    open_all(lives)
+    lives.store.revive()
+    assert not lives.engine.runs
+    assert [event.status for event in ends(lives, False)] == ["success"]
+    assert [event.status for event in ends(lives, True)] == ["success"] * 3
+    runs = Counter(batch.workflow_id for batch in lives.store.appended if isinstance(batch.events[0], model.RunStarted))
+    assert set(runs.values()) == {1}
+
+
+@pytest.mark.parametrize("mode", [30_000, None])
+@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.parametrize("appends", APPENDS)
+def test_nothing_of_a_stopped_map_goes_on_whenever_the_process_dies(
+    lives: Lives, appends: int, keeps: bool, mode: int | None
+) -> None:
+    start(lives, definition([node("first", "model.safe"), EACH], "first>each"))
+    lives.board.open("first", "")
+    lives.turn(appends)
+    lives.store.die_at(appends // 2, keeps)
+    command(lives, "stop", grace_ms=mode)
+    if lives.engine.active(lives.workflow_id):
+        command(lives, "stop", grace_ms=mode)
+    lives.store.revive()
+    assert not lives.engine.runs
+    assert [event.status for event in ends(lives, False)] == ["stopped"]
+    assert not lives.board.waiting()
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.parametrize("appends", APPENDS)
+def test_a_paused_map_goes_on_when_it_is_resumed_whenever_the_process_dies(
+    lives: Lives, appends: int, keeps: bool
+) -> None:
+    start(lives, definition([EACH, node("last")], "each>last"))
+    lives.store.die_at(appends, keeps)
+    command(lives, "pause")
+    open_all(lives)
+    for _ in range(3):
+        run = lives.engine.active(lives.workflow_id)
+        if run is not None and run.state == "paused":
+            command(lives, "resume")
+        open_all(lives)
+    lives.store.revive()
+    assert not lives.engine.runs
+    assert [event.status for event in ends(lives, False)] == ["success"]
+    assert [event.status for event in ends(lives, True)] == ["success"] * 3
+
+
+def test_a_body_does_not_run_on_beside_the_finally_nodes_of_a_stopped_run_after_a_crash(lives: Lives) -> None:
+    last = node("last", "model.safe", policy={"finally": True})
+    start(lives, definition([sub("model.stubborn"), last]))
+    command(lives, "stop", grace_ms=30_000)
+    assert lives.board.waiting() == ["sub/in"]
+    crash(lives)
+    assert lives.board.waiting() == ["last"]
+    assert list(lives.engine.runs) == [lives.workflow_id]
+
+
+def test_a_body_that_failed_while_its_node_was_recovered_twice_is_not_tried_again(lives: Lives) -> None:
+    start(lives, definition([sub()]))
+    command(lives, "pause")
+    lives.store.die_at(0, keeps=True)
+    opens(lives, "sub/in", FAILS)
+    assert len(ends(lives, True)) == 1
+    crash(lives)
+    command(lives, "resume")
+    assert len(ends(lives, False)) == 1
+    assert not lives.board.waiting()
+
+
+def test_a_body_that_failed_is_not_tried_again_where_its_node_waits_for_a_slot_after_a_crash(lives: Lives) -> None:
+    gates = [node(f"g{number}", "model.safe") for number in range(SLOTS)]
+    after = [node(f"x{number}") for number in range(SLOTS)]
+    edges = [edge for n in range(SLOTS) for edge in (f"first>g{n}", f"g{n}>x{n}")]
+    start(lives, definition([sub("approval"), node("first", "model.safe"), *gates, *after], *edges))
+    opens(lives, "first")
+    inner = next(each for each in lives.engine.runs if ":" in each)
+    lives.store.die_at(0, keeps=True)
+    answer = lives.engine.commands.complete(inner, node_id="in", data=b'{"approved":false}', **START)
+    lives.ask(answer)
+    lives.rest()
+    open_all(lives)
+    assert len(ends(lives, True)) == 1
+    assert len(ends(lives, False)) == 1
+
+
+def test_a_body_does_not_run_on_beside_the_finally_nodes_of_a_failed_run_after_a_crash(lives: Lives) -> None:
+    last = node("last", "model.safe", policy={"finally": True})
+    start(lives, definition([sub(), node("bad", "model.safe"), last]))
+    opens(lives, "bad", FAILS)
+    assert lives.board.waiting() == ["sub/in"]
+    crash(lives)
+    assert lives.board.waiting() == ["last"]
+    assert list(lives.engine.runs) == [lives.workflow_id]
