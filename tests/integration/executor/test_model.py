@@ -242,7 +242,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def _complete(self, name: str, command_id: str) -> Coroutine[Any, Any, CommandResult]:
         data = b'{"approved":false}' if name == "complete_no" else b"1"
-        self.said.setdefault(command_id, name == "complete_no")
+        self.said[command_id] = name == "complete_no"
         waiting = [*self.run.waiting(), *self.run.unknown()] if self.runs else []
         to = {"event": "go"} if name == "complete_go" else {"node_id": self._any_node(command_id, waiting)}
         commands = self.lives.engine.commands
