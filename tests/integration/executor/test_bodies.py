@@ -335,3 +335,15 @@ async def test_bodies_that_are_too_deep_are_refused(client: Client) -> None:
         body = {"nodes": [node("m", "workflow", workflow=body)]}
     response = await client.validate(json.dumps(body))
     assert [fault.code for fault in response.faults] == ["too_deep"]
+
+
+async def test_a_body_gives_a_large_output_whole(client: Client) -> None:
+    nodes = [
+        node("each", "map", items=[1, 2]),
+        *inside("each", node("text", "output", value="{{ params.text }}{{ params.item }}")),
+        node("sizes", "output", value="{{ nodes.each.output | map('length') | list }}"),
+    ]
+    events = await client.run(definition(nodes, "each>sizes", params={"text": "x" * 40_000}))
+    each = next(event.node for event in events if is_node("each", "success")(event))
+    assert each.artifact.size_bytes > 80_000
+    assert outputs(events) == {"sizes": [40_001, 40_001]}
