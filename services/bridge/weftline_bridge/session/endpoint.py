@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
+from typing import Literal
 from uuid import uuid4
 
 from aiohttp import WSMsgType, web
@@ -35,6 +37,8 @@ READ_FACTOR = 4
 """A message of up to so many times the limit is read to its end, so that it can be refused by name."""
 
 _ABNORMAL = 1006
+
+Socket = web.WebSocketResponse[Literal[False]]
 
 
 @dataclass(slots=True)
@@ -104,6 +108,7 @@ class Endpoint:
             autoping=False,
             compress=False,
             decode_text=False,
+            autoclose=False,
             max_msg_size=self._settings.max_message_bytes * READ_FACTOR,
             timeout=CLOSE_SECONDS,
         )
@@ -125,7 +130,6 @@ class Endpoint:
         session = Session(
             connection_id,
             dialect,
-            ws=ws,
             transport=transport,
             address=address,
             flusher=self._hub.flusher,
@@ -156,6 +160,7 @@ class Endpoint:
                 self._welcome(session)
             await self._read(ws, _Connection(session, commands), loop)
         finally:
+            session.hung_up()
             self._hub.leave(session)
             await commands.close()
             # A subscription that was being answered may just have got its reader attached.
@@ -201,6 +206,10 @@ class Endpoint:
                 misfit = Misfit("", "a text frame", "a binary frame")
                 self._strike(connection, BadMessageError("binary_frame", "messages are text frames", [misfit]))
             else:
+                if kind is WSMsgType.CLOSE and not session.closing:
+                    with contextlib.suppress(TimeoutError, ConnectionError):
+                        async with asyncio.timeout(CLOSE_SECONDS):
+                            await ws.close()
                 return
 
     def _take_frame(self, data: bytes, connection: _Connection) -> None:

@@ -41,6 +41,7 @@ class Session:
         "_closer",
         "_dirty",
         "_flusher",
+        "_hung_up",
         "_limits",
         "_metrics",
         "_mint",
@@ -52,7 +53,6 @@ class Session:
         "_told",
         "_transport",
         "_write_bytes",
-        "_ws",
         "address",
         "close_code",
         "dialect",
@@ -74,7 +74,6 @@ class Session:
         connection_id: str,
         dialect: Dialect,
         *,
-        ws: Socket,
         transport: asyncio.WriteTransport,
         address: str,
         flusher: Flusher,
@@ -95,7 +94,6 @@ class Session:
         self.rtt: float | None = None
         self.received = self.sent = self.sent_bytes = 0
         self.close_code: int | None = None
-        self._ws = ws
         self._transport = transport
         self._write_bytes = transport.write
         self._buffered = transport.get_write_buffer_size
@@ -114,6 +112,7 @@ class Session:
         self._progress = now
         self._blocked = False
         self._told = Mode.NORMAL
+        self._hung_up = asyncio.Event()
 
     @property
     def subject(self) -> str:
@@ -298,6 +297,10 @@ class Session:
         self._straight = False
         self._closer = asyncio.create_task(self._close(code, reason), name=f"close-{self.id}")
 
+    def hung_up(self) -> None:
+        """Nothing more comes from the client: it has closed, or is gone."""
+        self._hung_up.set()
+
     async def closed(self) -> None:
         """Return when the closing that was begun is over."""
         if self._closer is not None:
@@ -312,10 +315,14 @@ class Session:
         self._transport.abort()
 
     async def _close(self, code: int, reason: str) -> None:
+        # aiohttp would close the socket without waiting for the client's answer, since another task reads from it;
+        # what the client was sending then resets the connection, and it never sees the code.
         text = reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore").encode()
-        with contextlib.suppress(TimeoutError, ConnectionError):
+        if not self._transport.is_closing():
+            self._transport.write(frame(code.to_bytes(2, "big") + text, Opcode.CLOSE))
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._ws.close(code=code, message=text)
+                await self._hung_up.wait()
         # A client that takes nothing would keep the socket, and all that waits in it, for ever.
         self._transport.abort()
 
