@@ -142,7 +142,7 @@ async def running_bridge(executor: ScriptedExecutor | str, **settings: Any) -> A
     defaults: dict[str, Any] = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "drain_seconds": 2.0}
     bridge = Bridge(load_settings(**{**defaults, "executor": address, **settings}))
     await bridge.start()
-    async with aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         running = RunningBridge(bridge, http)
         try:
             if isinstance(executor, ScriptedExecutor):

@@ -96,7 +96,8 @@ class RawClient:
         return len(chunk)
 
     async def read_until(self, condition: Callable[[], object]) -> None:
-        """Read until `condition` holds."""
+        """Read until `condition` holds, from now on as fast as it goes."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         async with asyncio.timeout(PATIENCE):
             while not condition():
                 if not await self.read():

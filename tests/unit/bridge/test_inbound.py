@@ -65,6 +65,7 @@ def parse(kind: str, payload: Any = None, dialect: Dialect = Dialect.V1, **field
             {"cursor": {"epoch": "e", "seq": 5}},
             Subscribe("m", "wf", CursorRequest("e", 5), True, 1),
         ),
+        (names.WORKFLOW_SUBSCRIBE, {"catchUp": "smallest"}, Subscribe("m", "wf", None, True, 1, True)),
         (names.WORKFLOW_SUBSCRIBE, {"cursor": None}, Subscribe("m", "wf", None, True, 1)),
         (names.WORKFLOW_UNSUBSCRIBE, None, Unsubscribe("m", "wf")),
         (names.HEARTBEAT, {"serverTime": 5}, Echo("m", "", 5)),

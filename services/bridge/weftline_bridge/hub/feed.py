@@ -78,6 +78,15 @@ class Feed:
         short = self.head - state.seq <= MAX_TAIL and self.ring.bytes_after(state.seq) <= MAX_TAIL_BYTES
         return short and self.ring.covers(state.seq, self.head)
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of JSON of the kept state and the events after it; only while `state_is_fresh`."""
+        state = self.state
+        if state is None:
+            raise RuntimeError("there is no state to measure")
+        batch = self._state_batch(state, Dialect.V1)
+        return sum(len(message.data) for message in batch.messages) + self.ring.bytes_after(state.seq)
+
     def take(self, messages: Sequence[Message], now: float) -> bool:
         """Take what came live and deliver what is new; True when a hole was found that has to be filled."""
         if self._held is not None:

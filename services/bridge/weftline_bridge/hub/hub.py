@@ -133,7 +133,9 @@ class Hub:
 
             async def join() -> CatchUp | None:
                 await self._roster.followed(feed)
-                return await self._joiner.join(feed, reader, view, request.cursor, request.id)
+                return await self._joiner.join(
+                    feed, reader, view, request.cursor, request.id, smallest=request.smallest
+                )
 
             try:
                 catch_up = await _patiently(join, deadline)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from weftline_bridge.errors import ExecutorUnavailableError
 from weftline_bridge.frames import Batch, Message
 from weftline_bridge.hub.audience import Filter, Reader, View
-from weftline_bridge.hub.feed import Feed
+from weftline_bridge.hub.feed import MAX_TAIL_BYTES, Feed
 from weftline_bridge.hub.reading import ExecutorReader, HistoryGoneError
 from weftline_bridge.hub.watcher import Backoff
 from weftline_bridge.metrics import Metrics
@@ -54,16 +54,19 @@ class Joiner:
         self._metrics = metrics
 
     async def join(
-        self, feed: Feed, reader: Reader, view: View, cursor: CursorRequest | None, command_id: str
+        self, feed: Feed, reader: Reader, view: View, cursor: CursorRequest | None, command_id: str, *, smallest: bool
     ) -> CatchUp | None:
         """Answer a subscription; a CatchUp when the reader is not attached yet and has to be led to the head.
 
+        With `smallest` a state comes in place of the events after the cursor if it is known to have fewer bytes.
         Raises ExecutorUnavailableError when it takes the executor to answer, and it is away.
         """
         await self._executor.settled(feed)
         reason = ""
         if cursor is not None:
             try:
+                if smallest and await self._state_is_smaller(feed, cursor):
+                    raise HistoryGoneError("smaller")
                 return await self._resume(feed, reader, view, cursor, command_id)
             except HistoryGoneError as gone:
                 reason = gone.reason
@@ -128,6 +131,15 @@ class Joiner:
         self._metrics.joins.labels("resumed").inc()
         catch_up.offer(missed)
         return None if self._step(catch_up) else catch_up
+
+    async def _state_is_smaller(self, feed: Feed, cursor: CursorRequest) -> bool:
+        """Whether the state is smaller than what the feed has of the events after a cursor."""
+        if feed.epoch != cursor.epoch or feed.head is None or cursor.seq > feed.head:
+            return False
+        missed = feed.ring.bytes_after(cursor.seq)
+        if missed > MAX_TAIL_BYTES:
+            await self.refresh(feed)
+        return feed.state_is_fresh and feed.state_bytes < feed.ring.bytes_after(cursor.seq)
 
     async def _notice_new_log(self, feed: Feed, epoch: str, reason: str) -> None:
         """If a read of history has met a new log before the feed's stream did, see to it that the feed has it too."""

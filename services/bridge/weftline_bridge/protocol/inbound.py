@@ -116,13 +116,17 @@ class CursorRequest:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe(Request):
-    """Deliver the events of a workflow (`*` for all); `level` is the least serious log wanted, 1 to 4."""
+    """Deliver the events of a workflow (`*` for all); `level` is the least serious log wanted, 1 to 4.
+
+    With `smallest` a state may come in place of the events after the cursor, if it has fewer bytes.
+    """
 
     kind = names.WORKFLOW_SUBSCRIBE
 
     cursor: CursorRequest | None
     telemetry: bool
     level: int
+    smallest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +248,9 @@ def _request(kind: str, payload: FieldReader, command_id: str, workflow_id: str,
         case names.WORKFLOW_SUBSCRIBE:
             level = names.LOG_LEVELS[payload.choice("logs", names.LOG_LEVELS, "debug")]
             cursor = _cursor(payload, workflow_id)
-            request = Subscribe(command_id, workflow_id, cursor, payload.flag("telemetry", True), level)
+            telemetry = payload.flag("telemetry", True)
+            smallest = payload.choice("catchUp", names.CATCH_UP, names.CATCH_UP_EVENTS) == names.CATCH_UP_SMALLEST
+            request = Subscribe(command_id, workflow_id, cursor, telemetry, level, smallest)
         case _:
             request = Unsubscribe(command_id, workflow_id)
     return request

@@ -77,6 +77,7 @@ V1_IN = PLAIN_IN | {
     AUTH_REFRESH,
 }
 
+CATCH_UP_EVENTS, CATCH_UP_SMALLEST = CATCH_UP = ("events", "smallest")
 LOG_LEVELS = {"debug": 1, "info": 2, "warn": 3, "error": 4}
 
 
