@@ -58,7 +58,8 @@ async def subscribed(bridge: RunningBridge, workflow_id: str = "wf") -> tuple[Ra
     before = set(bridge.bridge.registry)
     client = await RawClient.connect(bridge.bridge.address)
     await client.send_text(SUBSCRIBE % workflow_id)
-    await client.read_until(lambda: b"workflow.subscribed" in client.received)
+    while b"workflow.subscribed" not in client.received:
+        await client.read()
     (session,) = set(bridge.bridge.registry) - before
     return client, session
 

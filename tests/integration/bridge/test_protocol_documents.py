@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
@@ -145,7 +146,6 @@ async def everything_happens(executor: ScriptedExecutor, client: Client, plain: 
 async def drain(bridge: RunningBridge, clients: list[Client]) -> None:
     """Have the bridge close all connections, and read what it says before."""
     draining = bridge.bridge.hub.tasks.start(bridge.bridge.registry.drain(2.0), "drain")
-    for client in clients:
-        assert await client.close_code() == 1012
+    assert set(await asyncio.gather(*(client.close_code() for client in clients))) == {1012}
     await draining
     await eventually(lambda: len(bridge.bridge.registry) == 0)

@@ -28,6 +28,7 @@ from weftline_bridge.upstream import ExecutorClient
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 4096
+_END_SECONDS = 5.0
 
 
 class Bridge:
@@ -157,6 +158,8 @@ async def run(settings: Settings) -> None:
     gc.set_threshold(10_000, 20, 50)
     await stop.wait()
     _log.info("ending: %d connections are being closed", len(bridge.registry))
+    # The kernel ends the process then, whatever hangs in it.
+    signal.setitimer(signal.ITIMER_REAL, settings.drain_seconds + _END_SECONDS)
     with contextlib.suppress(asyncio.CancelledError):
         await bridge.stop()
     _log.info("ended")

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass
-from typing import Literal
 from uuid import uuid4
 
 from aiohttp import WSMsgType, web
@@ -37,8 +36,6 @@ READ_FACTOR = 4
 """A message of up to so many times the limit is read to its end, so that it can be refused by name."""
 
 _ABNORMAL = 1006
-
-Socket = web.WebSocketResponse[Literal[False]]
 
 
 @dataclass(slots=True)

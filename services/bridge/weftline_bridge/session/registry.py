@@ -17,6 +17,9 @@ from weftline_bridge.session.session import Session
 
 MAX_RECONNECT_MS = 5000
 
+_SPREAD = 0.6
+_SPREAD_STEP = 0.05
+
 
 class Registry:
     """The sessions. All times are in seconds.
@@ -92,18 +95,39 @@ class Registry:
         return self._mint.status(payload)
 
     async def drain(self, seconds: float) -> None:
-        """Ask all clients to come back later, close their connections, and end those that remain after `seconds`."""
+        """Ask all clients to come back later, close their connections, and end those that remain after `seconds`.
+
+        The closes are spread over the first part of that time, in random order.
+        """
         self.draining = True
         for session in self:
             if session.dialect is Dialect.V1 and session.identity is not None:
                 session.send(self._mint.draining(random.randint(0, MAX_RECONNECT_MS)))
-            session.close(CloseCode.RESTARTING, "the bridge is restarting")
         try:
             async with asyncio.timeout(seconds):
+                await self._close_all(seconds * _SPREAD)
                 await self._empty.wait()
         except TimeoutError:
             for session in self:
                 session.abort()
+
+    async def _close_all(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        sessions = list(self._sessions)
+        random.shuffle(sessions)
+        began, closed = loop.time(), 0
+        while closed < len(sessions):
+            due = len(sessions) if not seconds else 1 + int(len(sessions) * (loop.time() - began) / seconds)
+            for session in sessions[closed:due]:
+                session.close(CloseCode.RESTARTING, "the bridge is restarting")
+            closed = max(closed, due)
+            if closed < len(sessions):
+                try:
+                    async with asyncio.timeout(_SPREAD_STEP):
+                        await self._empty.wait()
+                    return
+                except TimeoutError:
+                    pass
 
     async def _look_after(self) -> None:
         now = asyncio.get_running_loop().time()

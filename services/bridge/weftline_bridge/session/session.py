@@ -10,13 +10,13 @@ from weftline_bridge.auth import Identity
 from weftline_bridge.frames import Batch, Delivery, Dialect, Message, Opcode, Wire, frame, make_wire
 from weftline_bridge.hub import Flusher
 from weftline_bridge.metrics import Metrics
-from weftline_bridge.outbox import Gap, Ladder, Mode, Outbox, Tally
+from weftline_bridge.outbox import Ladder, Mode, Outbox, Tally
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.names import STREAM_GAP, WORKFLOW_SNAPSHOT, CloseCode
-from weftline_bridge.protocol.payloads import GapPayload
 from weftline_bridge.recorder import Tape
-from weftline_bridge.session.limits import SessionLimits, Socket
+from weftline_bridge.session.limits import SessionLimits
 from weftline_bridge.session.pings import ping_frame, round_trip
+from weftline_bridge.session.slowness import as_messages, count
 
 HIGH_WATER = 256 * 1024
 CLOSE_SECONDS = 5.0
@@ -253,7 +253,9 @@ class Session:
         self._metrics.queue_depth.observe(outbox.weight)
         while outbox.holding and not self._blocked and self._buffered() <= HIGH_WATER:
             self._tell_mode(outbox.lag(now))
-            self._write_held(outbox.take_held(_HELD_CHUNK))
+            held = as_messages(outbox.take_held(_HELD_CHUNK), self._mint, self._metrics)
+            if held:
+                self._write_now(held)
         if outbox.holding:
             return True
         self._tell_mode()
@@ -360,26 +362,9 @@ class Session:
             if self.dialect is Dialect.V1:
                 self._write_now([self._mint.delivery(mode, int(lag * 1000))])
 
-    def _write_held(self, items: Sequence[Message | Gap]) -> None:
-        messages: list[Message] = []
-        for item in items:
-            if isinstance(item, Gap):
-                payload = GapPayload(item.first, item.last, dict(item.dropped), "slow_client")
-                messages.append(self._mint.gap(item.workflow_id, payload))
-                self._metrics.gaps.inc()
-            else:
-                messages.append(item)
-        if messages:
-            self._write_now(messages)
-
     def _count(self) -> None:
-        """Count what was done because the client is slow."""
         tally, self._outbox.tally = self._outbox.tally, Tally()
-        self._metrics.conflated.inc(tally.conflated)
-        self._metrics.replaced.inc(tally.cut)
-        self.tape.slowed(tally.conflated, tally.cut)
-        for level, number in tally.shed.items():
-            self._metrics.shed[level].inc(number)
+        count(tally, self._metrics)
 
     def _write(self, wire: Wire) -> None:
         if wire.data:
