@@ -9,6 +9,7 @@ from weftline_cli.commands.artifact import artifact
 from weftline_cli.commands.complete import complete
 from weftline_cli.commands.control import pause, resume, retry, stop
 from weftline_cli.commands.convert import convert
+from weftline_cli.commands.debug import debug
 from weftline_cli.commands.inspect import get, ls, nodes, validate
 from weftline_cli.commands.rerun import rerun
 from weftline_cli.commands.run import run
@@ -85,6 +86,6 @@ def cli(context: click.Context, executor: str) -> None:
 for _command in (
     *(up, run, watch, ls, get),
     *(pause, resume, stop, retry, rerun, complete, artifact),
-    *(validate, nodes, convert),
+    *(validate, nodes, convert, debug),
 ):
     cli.add_command(_command)

@@ -133,6 +133,15 @@ class UnavailableError(CliError):
         return {"executor": self.address, "problem": self.problem}
 
 
+class BridgeUnavailableError(UnavailableError):
+    """The bridge at `address` can't be reached, or does not answer as a bridge does."""
+
+    def __init__(self, address: str, problem: str) -> None:
+        CliError.__init__(self, f"The bridge at {address} is not available: {problem}")
+        self.address = address
+        self.problem = problem
+
+
 class ExecutorFaultError(CliError):
     """The executor failed in a way that it should not; `status` is the name of its gRPC status."""
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from weftline_cli import text
+from weftline_cli.bridge_api import DEFAULT_BRIDGE
 from weftline_cli.errors import CliError, InterruptedCommandError, InvalidWorkflowError, StackError, fault_data
 from weftline_cli.messages import encode
 
@@ -100,6 +101,17 @@ reconnect_for = click.option(
     help="How long to try again when the connection breaks.",
 )
 """The option of what watches; its value is the parameter `patience_s`."""
+
+bridge_option = click.option(
+    "--bridge",
+    metavar="URL",
+    envvar="WEFTLINE_BRIDGE",
+    default=DEFAULT_BRIDGE,
+    show_default=True,
+    show_envvar=True,
+    help="The bridge to talk to; WEFTLINE_BRIDGE_TOKEN is the token, if it asks for one.",
+)
+"""The option of what talks to the bridge; its value is the parameter `bridge`."""
 
 pass_output = click.make_pass_decorator(Output, ensure=True)
 

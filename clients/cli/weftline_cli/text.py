@@ -124,6 +124,11 @@ def moment(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def exact_moment(milliseconds: int) -> str:
+    """Return a time since the Unix epoch as local date and time to the millisecond."""
+    return f"{moment(milliseconds)}.{milliseconds % 1000:03d}"
+
+
 def plain(text: str) -> str:
     """Return text that others wrote without what could steer a terminal; line breaks and tabs stay."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
