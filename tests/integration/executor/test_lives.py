@@ -226,12 +226,23 @@ def test_a_retry_skips_a_disabled_node_again_that_waits_for_nobody(lives: Lives)
     assert [event.skipped_nodes for event in told(lives, model.RunCompleted)] == [1]
 
 
+def until_waits(lives: Lives, node_id: str) -> None:
+    """Lets the loop turn until a node waits, which it does before that is durable."""
+    for _ in range(200):
+        run = lives.engine.runs.get(lives.workflow_id)
+        if run is not None and run.graph.index[node_id] in run.waits:
+            return
+        lives.turn(1)
+    raise AssertionError("the node does not wait")
+
+
 def test_a_wait_can_be_completed_before_its_start_is_durable(lives: Lives) -> None:
     lives.store.turns = 20
     lives.ask(lives.engine.commands.start(lives.workflow_id, chain(node("ask", "approval")).encode(), **START))
-    lives.turn(30)
+    until_waits(lives, "ask")
     assert not told(lives, model.NodeRunning)
     command(lives, "complete", node_id="ask", data=b"1")
+    assert [(event.node, event.reason) for event in told(lives, model.NodeSucceeded)] == [("ask", "completed")]
     assert [event.status for event in told(lives, model.RunCompleted)] == ["success"]
 
 
