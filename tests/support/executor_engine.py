@@ -70,6 +70,7 @@ async def running_executor(data_dir: Path | None = None, **settings: Any) -> Asy
         max_runs=chosen.max_runs,
         max_output_bytes=chosen.max_output_bytes,
         artifact_bytes=chosen.artifact_bytes,
+        max_artifact_bytes=chosen.max_artifact_bytes,
         cache=CacheConfig(round(chosen.cache_days * 86_400_000), chosen.cache_bytes),
         blocked_loop_seconds=chosen.blocked_loop_seconds,
         workers=WorkerConfig(

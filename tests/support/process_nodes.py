@@ -28,6 +28,19 @@ def give(ctx: Context, value: object, inputs: dict[str, object], params: dict[st
     return {"value": value, "inputs": inputs, "params": params, "pid": os.getpid(), "attempt": ctx.attempt}
 
 
+@node("process.draw", isolation="process")
+def draw(ctx: Context, size: int) -> list[object]:
+    """Writes an artifact and reads it again."""
+    reference = ctx.artifacts.write(bytes(size), "image/x-test")
+    return [reference, len(ctx.artifacts.read(reference))]
+
+
+@node("process.look_at", isolation="process")
+def look_at(ctx: Context, picture: object) -> int:
+    """Gives the size of an artifact."""
+    return len(ctx.artifacts.read(picture))  # type: ignore[arg-type]
+
+
 @node("process.nap", isolation="process")
 async def nap(ctx: Context, seconds: float = 0.0, notes: str = "") -> int:
     """Sleeps in an event loop, and notes that it was cancelled."""

@@ -188,6 +188,38 @@ async def tell_secret(ctx: Context, name: str, raises: bool = False) -> object:
     return {"value": value, value: "key"}
 
 
+@node("test.draw")
+def draw(ctx: Context, size: int = 10, text: str = "") -> dict[str, object]:
+    """Writes a picture of so many bytes, or a text, and gives the reference."""
+    data = text.encode() or bytes(range(256)) * (size // 256) + bytes(size % 256)
+    return ctx.artifacts.write(data, "image/x-test")
+
+
+@node("test.draw_async")
+async def draw_async(ctx: Context, size: int = 10) -> list[object]:
+    """Writes a picture and reads it again."""
+    reference = await ctx.artifacts.awrite(bytes(size), "image/x-test")
+    return [reference, len(await ctx.artifacts.aread(reference))]
+
+
+@node("test.look")
+def look(ctx: Context, picture: object) -> int:
+    """Gives the size of a picture."""
+    return len(ctx.artifacts.read(picture))  # type: ignore[arg-type]
+
+
+@node("test.draw_wrongly")
+async def draw_wrongly(ctx: Context) -> object:
+    """Writes a picture in a way that would hold up its event loop."""
+    return ctx.artifacts.write(b"x")
+
+
+@node("test.draw_secret")
+async def draw_secret(ctx: Context, name: str) -> object:
+    """Writes a secret into a picture."""
+    return await ctx.artifacts.awrite(b"\xff\x00" + ctx.secrets[name].encode() + b"\xff")
+
+
 @node("test.tell_large_secret")
 async def tell_large_secret(ctx: Context, name: str) -> object:
     """Says a secret at the end of a long list."""

@@ -112,6 +112,7 @@ def _config(settings: Settings) -> EngineConfig:
         max_runs=settings.max_runs,
         max_output_bytes=settings.max_output_bytes,
         artifact_bytes=settings.artifact_bytes,
+        max_artifact_bytes=settings.max_artifact_bytes,
         cache=CacheConfig(round(settings.cache_days * DAY_MS), settings.cache_bytes),
         blocked_loop_seconds=settings.blocked_loop_seconds,
         workers=WorkerConfig(

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     artifact_bytes: int = Field(
         32 << 10, ge=4096, le=48 << 10, description="Size over which an output is kept beside the log, in bytes."
     )
+    max_artifact_bytes: int = Field(
+        64 << 20, ge=1024, description="Size limit of one artifact that a node writes or reads, in bytes."
+    )
     artifacts_url: str = Field(
         "",
         description="Where large values are kept, as a URL that fsspec knows, such as `s3://bucket/prefix`; "

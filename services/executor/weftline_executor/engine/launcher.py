@@ -10,10 +10,11 @@ from typing import Any, cast
 
 from weftline_executor.engine.attempt import AttemptSink
 from weftline_executor.engine.launch import Launch
+from weftline_executor.engine.node_artifacts import ArtifactAccess
 from weftline_executor.engine.nodeloop import NodeLoops
 from weftline_executor.engine.outcome import Failure, Result, failure_of, result_of, without_secrets
 from weftline_executor.engine.processes import Processes
-from weftline_executor.nodes import Context, SecretSession
+from weftline_executor.nodes import Context, NodeArtifacts, SecretSession
 
 
 class Launcher:
@@ -26,12 +27,14 @@ class Launcher:
         processes: Processes,
         secrets: Mapping[str, str],
         max_output: int,
+        access: ArtifactAccess,
     ) -> None:
         self._loop = loop
         self._loops = loops
         self._processes = processes
         self._secrets = secrets
         self._max_output = max_output
+        self._access = access
 
     def launch(self, launch: Launch) -> None:
         """Begins an attempt; an inline node has finished when this returns."""
@@ -48,6 +51,7 @@ class Launcher:
             secrets,
             attempt.already_ms / 1000,
             body=launch.body,
+            artifacts=NodeArtifacts(self._access.of(launch.run_id, secrets)),
         )
         isolation = launch.node.type.isolation
         try:

@@ -24,7 +24,7 @@ from weftline_executor.engine.outcome import (
 from weftline_executor.engine.worker import Ended, Worker, WorkerLost
 from weftline_executor.engine.workers import WorkerConfig, WorkerPool
 from weftline_executor.metrics import Metrics
-from weftline_executor.nodes import Branch, Context, ContextSink, SecretSession
+from weftline_executor.nodes import ArtifactKeeper, Branch, Context, ContextSink, SecretSession
 from weftline_executor.nodes.worker.messages import NULL, OUT_OF_MEMORY, Begin, Failed, Succeeded
 
 CANCEL_SECONDS = 1.0
@@ -56,7 +56,8 @@ class Processes:
 
     def launch(self, launch: Launch, context: Context, sink: ContextSink, secrets: SecretSession) -> None:
         """Begins an attempt; what its settings are rendered to is its failure, too."""
-        run = _Run(self._pool, launch, lambda: _begin(launch, context, self._config), sink, secrets)
+        keeper = context.artifacts.keeper
+        run = _Run(self._pool, launch, lambda: _begin(launch, context, self._config), sink, secrets, keeper)
         task = self._loop.create_task(self._run(run), name=f"process node:{launch.attempt.node_id}")
         run.task = task
         launch.attempt.cancel = run.cancel
@@ -111,7 +112,13 @@ class _Run:
     """One attempt on its way through the pool."""
 
     def __init__(
-        self, pool: WorkerPool, launch: Launch, make: Callable[[], Begin], sink: ContextSink, secrets: SecretSession
+        self,
+        pool: WorkerPool,
+        launch: Launch,
+        make: Callable[[], Begin],
+        sink: ContextSink,
+        secrets: SecretSession,
+        keeper: ArtifactKeeper,
     ) -> None:
         self.launch = launch
         self.begin: Begin | None = None
@@ -120,6 +127,7 @@ class _Run:
         self.task: asyncio.Task[Result] | None = None
         self._pool = pool
         self._sink = sink
+        self._keeper = keeper
         self._worker: Worker | None = None
         self._grace: asyncio.TimerHandle | None = None
 
@@ -132,7 +140,7 @@ class _Run:
             reusable = False
             try:
                 self._worker = worker
-                ended = await worker.run(begin, self._sink, self.secrets)
+                ended = await worker.run(begin, self._sink, self.secrets, self._keeper)
                 reusable = ended.reusable
                 return ended
             except WorkerLost as lost:

@@ -20,6 +20,7 @@ from weftline_executor.engine.estimate import DurationHistory
 from weftline_executor.engine.large_outputs import LargeOutputs
 from weftline_executor.engine.launch import Catalog
 from weftline_executor.engine.launcher import Launcher
+from weftline_executor.engine.node_artifacts import ArtifactAccess
 from weftline_executor.engine.nodeloop import NodeLoops
 from weftline_executor.engine.outcome import Failure
 from weftline_executor.engine.planner import Planner
@@ -74,6 +75,7 @@ class EngineConfig:
     max_runs: int = 10_000
     max_output_bytes: int = 64 << 20
     artifact_bytes: int = 32 << 10
+    max_artifact_bytes: int = 64 << 20
     cache: CacheConfig = field(default_factory=CacheConfig)
     blocked_loop_seconds: float = 5.0
     workers: WorkerConfig = field(default_factory=WorkerConfig)
@@ -115,7 +117,8 @@ class Engine:
         self.artifacts = Artifacts(self._files)
         outputs = LargeOutputs(self.artifacts, self._errands, config.artifact_bytes, config.max_output_bytes)
         self._bodies = Bodies(loop, self.runs, self, outputs)
-        launcher = Launcher(loop, self._loops, self._processes, secrets, config.max_output_bytes)
+        access = ArtifactAccess(self.artifacts, loop, config.max_artifact_bytes)
+        launcher = Launcher(loop, self._loops, self._processes, secrets, config.max_output_bytes, access)
         entries = Entries(self._files)
         self._results = ResultCache(entries, self._errands, launcher, metrics, config.cache, now)
         self._runtime = Runtime(

@@ -17,9 +17,17 @@ import msgspec
 
 from weftline_executor.engine.output import OutputLog
 from weftline_executor.guard import guarded
-from weftline_executor.nodes import ContextSink, SecretMissing, SecretSession, SecretUnreadable
+from weftline_executor.nodes import (
+    ArtifactKeeper,
+    ContextSink,
+    NodeFailed,
+    SecretMissing,
+    SecretSession,
+    SecretUnreadable,
+)
 from weftline_executor.nodes.worker.messages import (
     LENGTH,
+    ArtifactDone,
     AskSecret,
     AskSecretNames,
     Begin,
@@ -27,10 +35,12 @@ from weftline_executor.nodes.worker.messages import (
     Cancel,
     Failed,
     FromWorker,
+    GetArtifact,
     Log,
     Message,
     Partial,
     Progress,
+    PutArtifact,
     Ready,
     Secret,
     SecretNames,
@@ -74,6 +84,7 @@ class _Call:
 
     sink: ContextSink
     secrets: SecretSession
+    keeper: ArtifactKeeper
     ended: asyncio.Future[Ended]
     began: bool = False
 
@@ -120,13 +131,13 @@ class Worker:
             raise WorkerLost(self._status, began=False, killed=self.killed)
         self._send(Setup(tuple(sys.path), self._max_output))
 
-    async def run(self, begin: Begin, sink: ContextSink, secrets: SecretSession) -> Ended:
+    async def run(self, begin: Begin, sink: ContextSink, secrets: SecretSession, keeper: ArtifactKeeper) -> Ended:
         """Runs an attempt to its end; what it says goes to `sink`. Raises WorkerLost."""
         if not self.alive:
             raise WorkerLost(self._status or 0, began=False, killed=self.killed)
         self.attempts += 1
         self._output.attend(secrets)
-        self._call = call = _Call(sink, secrets, asyncio.get_running_loop().create_future())
+        self._call = call = _Call(sink, secrets, keeper, asyncio.get_running_loop().create_future())
         try:
             self._send(begin)
             return await call.ended
@@ -226,6 +237,10 @@ class Worker:
                     self._send(await asyncio.to_thread(_secret, call.secrets, message.name))
                 case AskSecretNames():
                     self._send(SecretNames(tuple(await asyncio.to_thread(sorted, call.secrets))))
+                case PutArtifact() | GetArtifact():
+                    answer = await asyncio.to_thread(_artifact, call.keeper, message)
+                    if self._writer is not None:
+                        self._writer.write(answer)
                 case _:
                     _report(call, message)
 
@@ -244,6 +259,16 @@ def _report(call: _Call, message: Begun | Progress | Partial | Log) -> None:
             call.sink.partial(message.text)
         case Log():
             call.sink.log(message.level, message.message, msgspec.json.decode(message.context, type=dict[str, object]))
+
+
+def _artifact(keeper: ArtifactKeeper, message: PutArtifact | GetArtifact) -> bytes:
+    """The answer as it is sent."""
+    try:
+        if isinstance(message, PutArtifact):
+            return frame(ArtifactDone(keeper.put(message.data, message.content_type)))
+        return frame(ArtifactDone(data=keeper.get(message.uri)))
+    except NodeFailed as error:
+        return frame(ArtifactDone(error=error.message, code=error.code, retryable=error.retryable))
 
 
 def _secret(secrets: SecretSession, name: str) -> Secret:

@@ -1,5 +1,6 @@
 """Node types: what authors declare, what the engine calls, and what comes built in."""
 
+from weftline_executor.nodes.artifacts import ArtifactKeeper, NodeArtifacts
 from weftline_executor.nodes.builtin.chat import ChatService
 from weftline_executor.nodes.builtin.fence import HttpFence
 from weftline_executor.nodes.context import Body, BodyEnd, Context, ContextSink
@@ -28,6 +29,7 @@ from weftline_executor.nodes.scrub import SecretSession
 from weftline_executor.nodes.secrets import Secrets
 
 __all__ = [
+    "ArtifactKeeper",
     "BadDeclaration",
     "Body",
     "BodyEnd",
@@ -43,6 +45,7 @@ __all__ = [
     "HttpFence",
     "Idempotency",
     "ItemExpression",
+    "NodeArtifacts",
     "NodeFailed",
     "NodeFunction",
     "NodeType",

@@ -6,6 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
+from weftline_executor.nodes.artifacts import NodeArtifacts
+from weftline_executor.nodes.errors import NodeFailed
+
 Level = Literal["debug", "info", "warn", "error"]
 
 LEVELS: frozenset[str] = frozenset(get_args(Level))
@@ -52,17 +55,30 @@ class Body(Protocol):
         """
 
 
+class _NoKeeper:
+    """Stands where nobody keeps anything."""
+
+    def put(self, data: bytes, content_type: str) -> dict[str, object]:
+        """See ArtifactKeeper."""
+        raise NodeFailed("artifacts can't be stored here", "artifact_failed", retryable=False)
+
+    def get(self, uri: str) -> bytes:
+        """See ArtifactKeeper."""
+        raise NodeFailed("artifacts can't be read here", "artifact_failed", retryable=False)
+
+
 class Context:
     """One attempt of one node, as the first argument of its function.
 
     `already_elapsed` is the time in seconds that earlier attempts spent before the executor stopped; `sleep` counts it.
-    `body` is there for the types that have one.
+    `body` is there for the types that have one. `artifacts` keeps bytes of any kind for as long as the run is kept.
     """
 
     __slots__ = (
         "_credit",
         "_sink",
         "_sleep",
+        "artifacts",
         "attempt",
         "body",
         "idempotency_key",
@@ -84,6 +100,7 @@ class Context:
         already_elapsed: float = 0.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         body: Body | None = None,
+        artifacts: NodeArtifacts | None = None,
     ) -> None:
         self.workflow_id = workflow_id
         self.run_id = run_id
@@ -92,6 +109,7 @@ class Context:
         self.idempotency_key = idempotency_key
         self.secrets = secrets
         self.body = body
+        self.artifacts = artifacts or NodeArtifacts(_NoKeeper())
         self._sink = sink
         self._credit = already_elapsed
         self._sleep = sleep

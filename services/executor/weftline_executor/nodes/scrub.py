@@ -69,6 +69,10 @@ class SecretSession(Mapping[str, str]):
         first = 0 if begins else max((_overlap(form, masked) for form in sought), default=0)
         return masked[first:last]
 
+    def found_in(self, data: bytes) -> bool:
+        """Say whether bytes hold a secret that was read, as text in UTF-8."""
+        return any(form.encode(errors="surrogateescape") in data for form in self._sought())
+
     def scrub_json(self, body: bytes) -> bytes:
         """Give JSON text with `***` in place of every secret in its strings, keys, and numbers that are one.
 

@@ -1,9 +1,12 @@
 """What authors need to test their nodes without an executor: a context that records what a node says."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from weftline_executor.nodes.artifacts import ArtifactKeeper, NodeArtifacts
 from weftline_executor.nodes.context import Body, Context
+from weftline_executor.nodes.errors import NodeFailed
 
 
 @dataclass(slots=True)
@@ -41,6 +44,26 @@ class RecordingSink:
         self.sleeps.append(seconds)
 
 
+@dataclass(slots=True)
+class RecordingKeeper:
+    """Keeps artifacts in `kept`, as bytes and content type by uri."""
+
+    kept: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+
+    def put(self, data: bytes, content_type: str) -> dict[str, object]:
+        """Keep bytes."""
+        digest = hashlib.sha256(data).hexdigest()
+        uri = f"weftline:test-run/{digest}"
+        self.kept[uri] = (data, content_type)
+        return {"uri": uri, "size": len(data), "sha256": digest, "contentType": content_type}
+
+    def get(self, uri: str) -> bytes:
+        """Give what was kept."""
+        if uri not in self.kept:
+            raise NodeFailed(f"there is no artifact {uri!r}", "artifact_not_found", retryable=False)
+        return self.kept[uri][0]
+
+
 def make_context(
     sink: RecordingSink,
     *,
@@ -49,8 +72,12 @@ def make_context(
     secrets: Mapping[str, str] | None = None,
     already_elapsed: float = 0.0,
     body: Body | None = None,
+    keeper: ArtifactKeeper | None = None,
 ) -> Context:
-    """Make a context whose `sleep` returns at once and whose every word goes to `sink`."""
+    """Make a context whose `sleep` returns at once and whose every word goes to `sink`.
+
+    Its artifacts are kept by `keeper`, or in memory.
+    """
     return Context(
         "test-workflow",
         "test-run",
@@ -62,4 +89,5 @@ def make_context(
         already_elapsed,
         sink.sleep,
         body,
+        NodeArtifacts(keeper or RecordingKeeper()),
     )

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from weftline_executor.artifacts import MEMORY, Artifacts, Files
 from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.launch import Launch, PreparedNode
 from weftline_executor.engine.launcher import Launcher
+from weftline_executor.engine.node_artifacts import ArtifactAccess
 from weftline_executor.engine.nodeloop import NodeLoops
 from weftline_executor.engine.outcome import Failure, Result, Success
 from weftline_executor.engine.processes import Processes
@@ -101,7 +103,8 @@ class Owner:
 async def launcher() -> AsyncIterator[Launcher]:
     SEEN.clear()
     loop, loops = asyncio.get_running_loop(), NodeLoops(5.0)
-    yield Launcher(loop, loops, Processes(loop, WorkerConfig(), 100, Metrics()), {"TOKEN": "secret"}, 100)
+    access = ArtifactAccess(Artifacts(Files(MEMORY)), loop, 100)
+    yield Launcher(loop, loops, Processes(loop, WorkerConfig(), 100, Metrics()), {"TOKEN": "secret"}, 100, access)
     loops.stop()
 
 

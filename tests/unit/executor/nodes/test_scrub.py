@@ -143,3 +143,19 @@ def test_a_piece_within_a_long_secret_shows_nothing() -> None:
 def test_a_piece_of_a_text_without_secrets_is_shown_as_it_is() -> None:
     assert having_read("s3cr3t").scrub_piece("plain text", begins=False) == "plain text"
     assert SecretSession({"A": "plain"}).scrub_piece("plain text", begins=False) == "plain text"
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"\xff\x00s3cr3t w\xc3\xb6rd\xff", True),
+        (b"s3cr3t%20w%C3%B6rd", True),
+        (b"\xff\x00s3cr3t", False),
+        (b"", False),
+    ],
+)
+def test_bytes_are_searched_for_secrets_that_were_read(data: bytes, found: bool) -> None:
+    session = SecretSession({"TOKEN": "s3cr3t wörd"})
+    assert not session.found_in(data)
+    assert session["TOKEN"]
+    assert session.found_in(data) is found

@@ -14,11 +14,12 @@ from typing import Any, cast
 import msgspec
 
 from weftline_executor.graph.definition import MAX_DEPTH, too_deep
+from weftline_executor.nodes.artifacts import NodeArtifacts
 from weftline_executor.nodes.context import Context
 from weftline_executor.nodes.errors import ConfigInvalid, ExpressionFailed, NodeFailed, SecretMissing, SecretUnreadable
 from weftline_executor.nodes.node_type import NodeType
 from weftline_executor.nodes.results import Branch, Skip, Wait
-from weftline_executor.nodes.worker.channel import Channel, RemoteSecrets
+from weftline_executor.nodes.worker.channel import Channel, RemoteArtifacts, RemoteSecrets
 from weftline_executor.nodes.worker.limits import address_space, bound_cpu, bound_memory, has_children
 from weftline_executor.nodes.worker.messages import Begin, Begun, Failed, Succeeded
 from weftline_executor.nodes.worker.sink import WorkerSink, clean, encode_object
@@ -94,6 +95,8 @@ def run_attempt(channel: Channel, begin: Begin, max_output: int) -> Succeeded | 
         sink,
         RemoteSecrets(channel),
         begin.already_elapsed,
+        # In a message the bytes are text, which is a third longer.
+        artifacts=NodeArtifacts(RemoteArtifacts(channel, max_output // 4 * 3)),
     )
     before = _Surroundings.look()
     try:

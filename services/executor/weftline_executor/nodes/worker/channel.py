@@ -7,15 +7,18 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar, cast
 
-from weftline_executor.nodes.errors import SecretMissing, SecretUnreadable
+from weftline_executor.nodes.errors import NodeFailed, SecretMissing, SecretUnreadable
 from weftline_executor.nodes.worker.messages import (
     LENGTH,
     OUT_OF_MEMORY,
+    ArtifactDone,
     AskSecret,
     AskSecretNames,
     Begin,
     Cancel,
+    GetArtifact,
     Message,
+    PutArtifact,
     Secret,
     SecretNames,
     Setup,
@@ -24,7 +27,7 @@ from weftline_executor.nodes.worker.messages import (
     to_worker,
 )
 
-Answer = TypeVar("Answer", Secret, SecretNames)
+Answer = TypeVar("Answer", Secret, SecretNames, ArtifactDone)
 
 
 class Channel:
@@ -41,7 +44,7 @@ class Channel:
         self._sending = threading.Lock()
         self._asking = threading.Lock()
         self._orders: queue.SimpleQueue[Setup | Begin] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Secret | SecretNames] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Secret | SecretNames | ArtifactDone] = queue.SimpleQueue()
 
     def start(self) -> None:
         """Begin to hear."""
@@ -126,3 +129,30 @@ class RemoteSecrets(Mapping[str, str]):
 
     def _names(self) -> tuple[str, ...]:
         return self._channel.ask(AskSecretNames(), SecretNames).names
+
+
+class RemoteArtifacts:
+    """The artifacts of the executor: see `ArtifactKeeper`; one has at most `max_bytes`."""
+
+    __slots__ = ("_channel", "_max_bytes")
+
+    def __init__(self, channel: Channel, max_bytes: int) -> None:
+        self._channel = channel
+        self._max_bytes = max_bytes
+
+    def put(self, data: bytes, content_type: str) -> dict[str, object]:
+        """See ArtifactKeeper."""
+        if len(data) > self._max_bytes:
+            message = f"the artifact is {len(data)} bytes, over a worker process's limit of {self._max_bytes}"
+            raise NodeFailed(message, "artifact_too_large", retryable=False)
+        return self._ask(PutArtifact(data, content_type)).reference or {}
+
+    def get(self, uri: str) -> bytes:
+        """See ArtifactKeeper."""
+        return self._ask(GetArtifact(uri)).data
+
+    def _ask(self, question: PutArtifact | GetArtifact) -> ArtifactDone:
+        done = self._channel.ask(question, ArtifactDone)
+        if done.error:
+            raise NodeFailed(done.error, done.code, retryable=done.retryable)
+        return done

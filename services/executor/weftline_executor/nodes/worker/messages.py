@@ -67,6 +67,16 @@ class SecretNames(Message, frozen=True, tag="secret_names"):
     names: tuple[str, ...]
 
 
+class ArtifactDone(Message, frozen=True, tag="artifact"):
+    """The answer to `PutArtifact` and `GetArtifact`: a reference or bytes, or the error as of `NodeFailed`."""
+
+    reference: dict[str, object] | None = None
+    data: bytes = b""
+    error: str = ""
+    code: str = ""
+    retryable: bool = True
+
+
 class Ready(Message, frozen=True, tag="ready"):
     """The worker has started and waits for attempts."""
 
@@ -106,6 +116,19 @@ class AskSecretNames(Message, frozen=True, tag="ask_secret_names"):
     """The node lists the names of the secrets."""
 
 
+class PutArtifact(Message, frozen=True, tag="put_artifact"):
+    """The node keeps bytes."""
+
+    data: bytes
+    content_type: str
+
+
+class GetArtifact(Message, frozen=True, tag="get_artifact"):
+    """The node reads an artifact."""
+
+    uri: str
+
+
 class Succeeded(Message, frozen=True, tag="succeeded"):
     """The attempt gave an output (JSON), or it waits or skips; `handle` is that of a `Branch`, else None.
 
@@ -131,8 +154,9 @@ class Failed(Message, frozen=True, tag="failed"):
     reusable: bool = True
 
 
-ToWorker: TypeAlias = Setup | Begin | Cancel | Secret | SecretNames
-FromWorker: TypeAlias = Ready | Begun | Progress | Partial | Log | AskSecret | AskSecretNames | Succeeded | Failed
+Question: TypeAlias = AskSecret | AskSecretNames | PutArtifact | GetArtifact
+ToWorker: TypeAlias = Setup | Begin | Cancel | Secret | SecretNames | ArtifactDone
+FromWorker: TypeAlias = Ready | Begun | Progress | Partial | Log | Question | Succeeded | Failed
 
 _encoder = msgspec.json.Encoder()
 to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)
