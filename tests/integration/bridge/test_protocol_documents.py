@@ -21,8 +21,9 @@ GUIDE = (asyncapi.ROOT / "docs" / "protocol.md").read_text()
 
 
 def examples() -> list[Json]:
+    """The messages that the guide shows; what it shows of answers over HTTP is none."""
     found: list[Json] = []
-    for block in re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL):
+    for block in re.findall(r"```json\n(.*?)```", GUIDE.partition("\n## HTTP\n")[0], re.DOTALL):
         decoded = json.loads(block)
         found += decoded if isinstance(decoded, list) else [decoded]
     return found
