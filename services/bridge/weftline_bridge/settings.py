@@ -78,6 +78,19 @@ class Settings(BaseSettings):
         description="Whether anyone who reaches a public address may watch and control everything, without a token.",
     )
     max_connections: int = Field(10_000, ge=1, description="WebSocket connections at one time.")
+    max_connections_per_address: int = Field(
+        1000,
+        ge=0,
+        description="WebSocket connections at one time from one address but this machine's; 0 for any number.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses and networks (comma separated) of proxies that tell a client's address "
+        "in `X-Forwarded-For`.",
+    )
+    accept_rate: float = Field(1000.0, gt=0, description="WebSocket connections accepted in a second, on average.")
+    command_rate: float = Field(100.0, gt=0, description="Commands of one connection in a second, on average.")
+    command_burst: int = Field(200, ge=1, description="Commands of one connection at once.")
     max_message_bytes: int = Field(
         4 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="Size of one message of a client, in bytes."
     )

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import logging
+import math
 
 from aiohttp import web
 
-from weftline_bridge.auth import Identity
+from weftline_bridge.auth import Identity, origin_of
 from weftline_bridge.errors import BridgeError, KeysUnavailableError, TokenRefusedError
 from weftline_bridge.frames import Dialect
 from weftline_bridge.protocol.names import CloseCode
+from weftline_bridge.rates import RateLimit
 from weftline_bridge.session.gatekeeper import Gatekeeper
 from weftline_bridge.session.registry import Registry
-from weftline_bridge.settings import Settings
+from weftline_bridge.settings import ENV_PREFIX, Settings
+
+_log = logging.getLogger(__name__)
+
+BURST_SECONDS = 5.0
+"""Of the average rate so many seconds' worth of clients may come at once, as when another bridge went away."""
+
+WARN_SECONDS = 60.0
 
 
 class TurnedAwayError(BridgeError):
@@ -24,25 +34,26 @@ class TurnedAwayError(BridgeError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
 class Admission:
-    """The rules of the door."""
+    """The rules of the door: who comes from where, how many, how fast, and with what token."""
 
-    settings: Settings
-    registry: Registry
-    gatekeeper: Gatekeeper
+    def __init__(self, settings: Settings, registry: Registry, gatekeeper: Gatekeeper) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._gatekeeper = gatekeeper
+        self._accepted = RateLimit(settings.accept_rate, settings.accept_rate * BURST_SECONDS)
+        self._warned_at: float | None = None
 
     async def admit(self, request: web.Request, dialect: Dialect) -> Identity | None:
         """Who the client is; None for one of `weftline.v1` that has yet to send its token.
 
         Raises TurnedAwayError for who may not connect.
         """
-        if not self.gatekeeper.origins.allows(request.headers.get("Origin"), request.host):
+        if not self._gatekeeper.origins.allows(request.headers.get("Origin"), request.host):
             raise TurnedAwayError(CloseCode.FORBIDDEN, "pages of this origin may not connect")
-        if len(self.registry) >= self.settings.max_connections:
-            raise TurnedAwayError(CloseCode.OVERLOADED, "too many connections")
+        self._check_load(self._gatekeeper.address_of(request))
         try:
-            identity = await self.gatekeeper.identify(request)
+            identity = await self._gatekeeper.identify(request)
         except TokenRefusedError as error:
             raise TurnedAwayError(CloseCode.UNAUTHENTICATED, f"{error.code}: {error.message}") from None
         except KeysUnavailableError as error:
@@ -53,3 +64,24 @@ class Admission:
         if identity is not None and not identity.view:
             raise TurnedAwayError(CloseCode.FORBIDDEN, "the token permits no workflow")
         return identity
+
+    def _check_load(self, address: str) -> None:
+        """Raises TurnedAwayError, before anything costly is done, for a client that is one too many."""
+        if len(self._registry) >= self._settings.max_connections:
+            raise TurnedAwayError(CloseCode.OVERLOADED, "too many connections")
+        most, origin = self._settings.max_connections_per_address, origin_of(address)
+        if most and origin is not None and self._registry.count_from(origin) >= most:
+            self._warn(address, most)
+            raise TurnedAwayError(CloseCode.OVERLOADED, "too many connections from this address")
+        if not self._accepted.take(asyncio.get_running_loop().time()):
+            pause = math.ceil(self._accepted.pause) + 1
+            raise TurnedAwayError(CloseCode.OVERLOADED, f"too many clients connect at once: try again in {pause} s")
+
+    def _warn(self, address: str, most: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._warned_at is None or now - self._warned_at >= WARN_SECONDS:
+            self._warned_at = now
+            _log.warning(
+                "%s has %d connections, and gets no more: if it is a proxy, name it in %sTRUSTED_PROXIES",
+                *(address, most, ENV_PREFIX),
+            )

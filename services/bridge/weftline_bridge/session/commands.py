@@ -23,6 +23,7 @@ from weftline_bridge.protocol.inbound import Refresh, Request, Subscribe, Unsubs
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.names import ALL_WORKFLOWS, CloseCode
 from weftline_bridge.protocol.payloads import AcceptedPayload
+from weftline_bridge.rates import CommandRate, Verdict
 from weftline_bridge.recorder import Kind
 from weftline_bridge.session.gatekeeper import Gatekeeper
 from weftline_bridge.session.session import Session
@@ -53,6 +54,7 @@ class Commands:
         "_max_subscriptions",
         "_metrics",
         "_mint",
+        "_rate",
         "_session",
         "_timeout",
         "_waiting",
@@ -69,6 +71,7 @@ class Commands:
         mint: Mint,
         metrics: Metrics,
         gatekeeper: Gatekeeper,
+        rate: CommandRate,
         welcome: Callable[[Session], None],
         timeout: float,
         max_subscriptions: int,
@@ -79,6 +82,7 @@ class Commands:
         self._mint = mint
         self._metrics = metrics
         self._gatekeeper = gatekeeper
+        self._rate = rate
         self._welcome = welcome
         self._timeout = timeout
         self._max_subscriptions = max_subscriptions
@@ -86,7 +90,12 @@ class Commands:
         self._worker: asyncio.Task[None] | None = None
 
     def submit(self, request: Request) -> None:
-        """Queue a command; it is refused at once when too many wait already."""
+        """Queue a command; it is refused at once when too many wait already, or came lately."""
+        now = asyncio.get_running_loop().time()
+        verdict = self._rate.take(now)
+        if verdict is not Verdict.CARRY_OUT:
+            self._refuse_hasty(request, verdict)
+            return
         waiting = self._waiting
         if waiting is None:
             waiting = self._waiting = deque()
@@ -94,9 +103,17 @@ class Commands:
             self._count(request, "refused")
             self._refuse(request, CommandRefusedError("rate_limited", f"{MAX_WAITING} commands wait already"))
             return
-        waiting.append((request, asyncio.get_running_loop().time() + self._timeout))
+        waiting.append((request, now + self._timeout))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(waiting), name=f"commands-{self._session.id}")
+
+    def _refuse_hasty(self, request: Request, verdict: Verdict) -> None:
+        """Refuse a command over the rate, and end the connection of who goes on for too long."""
+        self._count(request, "refused")
+        wait = max(1, int(self._rate.pause * 1000))
+        self._refuse(request, CommandRefusedError("rate_limited", f"too many commands: try again in {wait} ms"))
+        if verdict is Verdict.DISCONNECT:
+            self._session.close(CloseCode.RATE_LIMITED, "commands went on although they were refused as too many")
 
     async def close(self) -> None:
         """Drop what waits and stop waiting for the answer to what was sent to the executor."""

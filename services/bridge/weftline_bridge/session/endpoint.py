@@ -19,6 +19,7 @@ from weftline_bridge.protocol.inbound import Echo, Refresh, Request, parse_messa
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.names import ALL_WORKFLOWS, SUBPROTOCOL, CloseCode
 from weftline_bridge.protocol.payloads import ReadyPayload
+from weftline_bridge.rates import CommandRate
 from weftline_bridge.recorder import Kind, Tape
 from weftline_bridge.session.admission import Admission, TurnedAwayError
 from weftline_bridge.session.commands import Commands, scope_of
@@ -122,7 +123,8 @@ class Endpoint:
         if transport is None:
             return
         loop = asyncio.get_running_loop()
-        connection_id, address, recorder = uuid4().hex, request.remote or "", self._hub.recorder
+        connection_id, recorder = uuid4().hex, self._hub.recorder
+        address = self._gatekeeper.address_of(request)
         name = dialect.name.lower()
         session = Session(
             connection_id,
@@ -145,6 +147,7 @@ class Endpoint:
             mint=self._mint,
             metrics=self._metrics,
             gatekeeper=self._gatekeeper,
+            rate=CommandRate(self._settings.command_rate, self._settings.command_burst),
             welcome=self._welcome,
             timeout=self._settings.command_timeout,
             max_subscriptions=self._settings.max_subscriptions,

@@ -7,7 +7,15 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from weftline_bridge.auth import ANONYMOUS, Identity, OriginPolicy, TokenRules, check_token, read_header
+from weftline_bridge.auth import (
+    ANONYMOUS,
+    Identity,
+    OriginPolicy,
+    TokenRules,
+    TrustedProxies,
+    check_token,
+    read_header,
+)
 from weftline_bridge.errors import ConfigurationError, KeysUnavailableError, TokenRefusedError
 from weftline_bridge.metrics import Metrics
 from weftline_bridge.session.keys import KeySource, key_source
@@ -27,6 +35,10 @@ class Gatekeeper:
             self.origins = OriginPolicy.parse(settings.allowed_origins)
         except ValueError as error:
             raise ConfigurationError(ENV_PREFIX + "ALLOWED_ORIGINS", str(error)) from error
+        try:
+            self.proxies = TrustedProxies.parse(settings.trusted_proxies)
+        except ValueError as error:
+            raise ConfigurationError(ENV_PREFIX + "TRUSTED_PROXIES", str(error)) from error
         if settings.auth_cookie and self.origins.any_origin:
             problem = "a browser sends a cookie for any page, so that ALLOWED_ORIGINS has to be a list, not *"
             raise ConfigurationError(ENV_PREFIX + "AUTH_COOKIE", problem)
@@ -64,6 +76,10 @@ class Gatekeeper:
                 f"{ENV_PREFIX}ALLOW_ANONYMOUS=true to let anyone watch and control everything"
             )
             raise ConfigurationError(ENV_PREFIX + "LISTEN", problem)
+
+    def address_of(self, request: web.Request) -> str:
+        """The address of the client, as far as it is known."""
+        return self.proxies.client(request.remote or "", request.headers.getall("X-Forwarded-For", []))
 
     def now(self) -> float:
         """The time that tokens are checked by."""

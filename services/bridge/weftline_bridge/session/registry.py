@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterator
 
+from weftline_bridge.auth import origin_of
 from weftline_bridge.frames import Batch, Dialect, Message
 from weftline_bridge.hub import Hub
 from weftline_bridge.metrics import Metrics
@@ -54,6 +56,7 @@ class Registry:
         self._auth_timeout = auth_timeout
         self._auth_grace = auth_grace
         self._sessions: dict[Session, None] = {}
+        self._by_origin: Counter[str] = Counter()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -62,6 +65,10 @@ class Registry:
 
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._sessions))
+
+    def count_from(self, origin: str) -> int:
+        """How many connections there are from one address, as `origin_of` names it."""
+        return self._by_origin[origin]
 
     def start(self) -> None:
         """Begin to look after the connections."""
@@ -75,6 +82,7 @@ class Registry:
     def add(self, session: Session) -> None:
         """A connection opened."""
         self._sessions[session] = None
+        self._by_origin[origin_of(session.address) or ""] += 1
         self._empty.clear()
         dialect = session.dialect.name.lower()
         self._metrics.connections.labels(dialect).inc()
@@ -83,6 +91,10 @@ class Registry:
     def remove(self, session: Session, code: int) -> None:
         """A connection ended with close code `code`."""
         del self._sessions[session]
+        origin = origin_of(session.address) or ""
+        self._by_origin[origin] -= 1
+        if not self._by_origin[origin]:
+            del self._by_origin[origin]
         self._metrics.connections.labels(session.dialect.name.lower()).dec()
         self._metrics.disconnects.labels(str(code)).inc()
         if not self._sessions:
