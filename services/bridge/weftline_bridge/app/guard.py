@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
 
 from weftline_bridge.app.answers import problem
 from weftline_bridge.auth import Identity
@@ -34,14 +33,16 @@ def guarded(gatekeeper: Gatekeeper, handler: _Handler) -> _Handler:
         request[IDENTITY] = identity
         return await handler(request)
 
-    return guard
+    return addressed(gatekeeper, guard)
 
 
-def host_guard(gatekeeper: Gatekeeper) -> Middleware:
-    """A middleware that answers only requests for a host that is this bridge's."""
+def addressed(gatekeeper: Gatekeeper, handler: _Handler) -> _Handler:
+    """The handler for requests whose `Host` is this bridge's.
 
-    @web.middleware
-    async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    It is no middleware of aiohttp, which would keep the handlers for as long as the process lives.
+    """
+
+    async def guard(request: web.Request) -> web.StreamResponse:
         if not gatekeeper.serves_host(request.host):
             message = "the bridge is not known by this name: list its origin in WEFTLINE_BRIDGE_ALLOWED_ORIGINS"
             return problem(403, "foreign_host", message)

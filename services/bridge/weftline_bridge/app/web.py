@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from weftline_bridge.app.answers import json_answer, problem
 from weftline_bridge.app.artifacts import Artifacts
-from weftline_bridge.app.guard import IDENTITY, guarded, host_guard
+from weftline_bridge.app.guard import IDENTITY, addressed, guarded
 from weftline_bridge.app.records import RecordPages
 from weftline_bridge.errors import CommandRefusedError, ExecutorUnavailableError
 from weftline_bridge.hub import Hub
@@ -82,10 +82,9 @@ class Pages:
 
     def application(self) -> web.Application:
         """The application with all routes."""
-        application = web.Application(middlewares=[host_guard(self._gatekeeper)])
-        application.router.add_get("/", self.root)
-        application.router.add_get("/healthz", self.healthz)
-        application.router.add_get("/readyz", self.readyz)
+        application = web.Application()
+        for path, handler in (("", self.root), ("healthz", self.healthz), ("readyz", self.readyz)):
+            application.router.add_get(f"/{path}", addressed(self._gatekeeper, handler))
         for path, handler in (
             ("connections", self.connections),
             ("workflows", self.workflows),
