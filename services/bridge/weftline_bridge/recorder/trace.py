@@ -5,15 +5,15 @@ from __future__ import annotations
 from sys import intern
 from typing import Final
 
-from weftline_bridge.frames import Moment
-from weftline_bridge.recorder.records import COUNTED, STANDING, Record, compact, join
+from weftline_bridge.frames import Moment, Span
+from weftline_bridge.recorder.records import COUNTED, RANGED, STANDING, Record, compact, join
 
-MAX_RECORDS: Final = 84
+MAX_RECORDS: Final = 80
 """With them a trace takes at most 32 KiB."""
 
 WINDOW_MS: Final = 1000
 
-_MAX_LOOSE = 8
+_MAX_LOOSE = 16
 _MAX_LOOSE_SPANS = 4
 _LOOK_BACK = 4
 
@@ -63,9 +63,30 @@ class Trace:
         if not loose:
             return
         self._loose = []
-        for at, spans in loose:
-            for kind, workflow_id, first, last, times, size, word in spans:
-                self._put(Record(kind, at, at, intern(workflow_id), first, last, times, size, word))
+        begun: Span | None = None
+        at = until = last = times = size = 0
+        for moment, spans in loose:
+            for span in spans:
+                # What was written in a row is merged here, before a record is made of it: this is most of all writes.
+                if (
+                    begun is not None
+                    and span.first == last + 1
+                    and span.kind in RANGED
+                    and begun.kind == span.kind
+                    and begun.workflow_id == span.workflow_id
+                    and moment - at <= WINDOW_MS
+                ):
+                    until, last = moment, span.last
+                    times += span.times
+                    size += span.size
+                    continue
+                if begun is not None:
+                    name = intern(begun.workflow_id)
+                    self._put(Record(begun.kind, at, until, name, begun.first, last, times, size, begun.word))
+                begun, at, until, last, times, size = span, moment, moment, span.last, span.times, span.size
+        if begun is not None:
+            name = intern(begun.workflow_id)
+            self._put(Record(begun.kind, at, until, name, begun.first, last, times, size, begun.word))
 
     def _put(self, record: Record) -> None:
         records = self._records
