@@ -8,6 +8,7 @@ import weakref
 from tests.support import events
 from tests.support.bridge import Client, RunningBridge, eventually, running_bridge
 from tests.support.scripted_executor import running_executor
+from weftline_bridge.hub.feed import Feed
 from weftline_bridge.session import Session
 
 
@@ -30,7 +31,6 @@ async def test_connections_and_workflows_that_are_gone_leave_nothing_behind() ->
         for number in range(10):
             clients = await visit(bridge, number)
             kept += [weakref.ref(session) for session in bridge.bridge.registry]
-            kept += [weakref.ref(feed) for feed in bridge.bridge.hub.feeds.values()]
             executor.append(f"wf-{number}", events.complete())
             for client in clients:
                 await client.seqs(f"wf-{number}", 2)
@@ -41,6 +41,7 @@ async def test_connections_and_workflows_that_are_gone_leave_nothing_behind() ->
         gc.collect()
         assert [ref() for ref in kept if ref() is not None] == []
         assert not [each for each in gc.get_objects() if isinstance(each, Session)]
+        assert not [each for each in gc.get_objects() if type(each) is Feed]
         hub = bridge.bridge.hub
         for kept_for_readers in (hub._subscriptions, hub._errands, hub._everyone):
             assert not kept_for_readers
