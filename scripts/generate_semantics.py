@@ -23,6 +23,7 @@ from weftline_executor.model.states import (
     PendingReason,
     RunState,
     SkipReason,
+    SuccessReason,
 )
 from weftline_executor.replay.transitions import NODE_TRANSITIONS, RUN_TRANSITIONS
 
@@ -172,6 +173,7 @@ def document(tests: Proofs) -> str:
         "JOINS": joins(),
         "SKIP_REASONS": words(SkipReason, "reason", tests),
         "PENDING_REASONS": words(PendingReason, "reason", tests),
+        "SUCCESS_REASONS": words(SuccessReason, "reason", tests),
         "HANDLINGS": words(Handling, "`handled`", tests),
         "FAILURES": failures(),
         "COMMANDS": commands(),

@@ -95,10 +95,15 @@ class SuccessReason(StrEnum):
     """How a node succeeded; NONE when it ran and gave its output."""
 
     NONE = ""
+    """It ran."""
     COMPLETED = "completed"
+    """Somebody answered what it waited for, or said that it had finished when the executor died."""
     TIMED_OUT = "timed_out"
+    """Nobody answered in time, and it has a default for that."""
     CACHED = "cached"
+    """It was kept from a node that was given the same."""
     REUSED = "reused"
+    """A run that was run again from a later node had it already."""
 
 
 class Handling(StrEnum):
