@@ -12,6 +12,7 @@ TESTS ?=
 BENCH ?=
 KILLS ?= 1000
 EXAMPLES ?= 10000
+CUTS ?= 10000
 
 # A stamp is newer than what it was installed from, so a second run installs nothing.
 RUNTIME := $(VENV)/.runtime-installed
@@ -28,8 +29,8 @@ run: $(RUNTIME) ## Start both services and run the quickstart workflow; ONCE=1 e
 test: $(DEV) prerequisites ## Run the whole test suite; TESTS=path for a part of it, JOBS=2 for two workers
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
-chaos: $(DEV) ## Kill services a thousand times and drive ten thousand random runs; KILLS=100 for less
-	@WEFTLINE_CHAOS_KILLS=$(KILLS) WEFTLINE_MODEL_EXAMPLES=$(EXAMPLES) \
+chaos: $(DEV) ## Kill services, cut connections and drive random runs, thousands of times; KILLS=100 for less
+	@WEFTLINE_CHAOS_KILLS=$(KILLS) WEFTLINE_CHAOS_CUTS=$(CUTS) WEFTLINE_MODEL_EXAMPLES=$(EXAMPLES) \
 		$(BIN)/pytest --timeout 0 --capture no tests/chaos tests/integration/executor/test_model.py
 
 bench: $(DEV) ## Measure Weftline beside its peers; BENCH=pipeline for a part, BENCH=--quick for a look
