@@ -84,7 +84,9 @@ LOG_LEVELS = {"debug": 1, "info": 2, "warn": 3, "error": 4}
 class CloseCode(IntEnum):
     """Why the bridge closes a connection."""
 
+    NORMAL = 1000
     GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
     INVALID_TEXT = 1007
     MESSAGE_TOO_BIG = 1009
     INTERNAL_ERROR = 1011

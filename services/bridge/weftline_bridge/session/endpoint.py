@@ -37,6 +37,8 @@ READ_FACTOR = 4
 """A message of up to so many times the limit is read to its end, so that it can be refused by name."""
 
 _ABNORMAL = 1006
+_NEVER_SENT = (1005, 1006, 1015)
+_LAST_CODE = 4999
 
 
 @dataclass(slots=True)
@@ -209,7 +211,7 @@ class Endpoint:
                 if kind is WSMsgType.CLOSE and not session.closing:
                     with contextlib.suppress(TimeoutError, ConnectionError):
                         async with asyncio.timeout(CLOSE_SECONDS):
-                            await ws.close()
+                            await ws.close(code=_answer_to(message.data))
                 return
 
     def _take_frame(self, data: bytes, connection: _Connection) -> None:
@@ -269,3 +271,8 @@ class Endpoint:
         connection.strikes += 1
         if connection.strikes >= MAX_STRIKES:
             session.close(CloseCode.BAD_MESSAGE, f"{MAX_STRIKES} bad messages in a row; the last: {error.code}")
+
+
+def _answer_to(code: int) -> int:
+    """The code that answers a client's close; aiohttp lets some through that may not be sent (RFC 6455, 7.4)."""
+    return CloseCode.PROTOCOL_ERROR if code in _NEVER_SENT or code > _LAST_CODE else CloseCode.NORMAL
