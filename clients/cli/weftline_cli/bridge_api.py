@@ -13,7 +13,7 @@ from weftline_cli import text
 from weftline_cli.errors import BridgeUnavailableError, NotFoundError, RefusedError, UsageError
 
 DEFAULT_BRIDGE: Final = "http://127.0.0.1:8080"
-TOKEN_VARIABLE: Final = "WEFTLINE_BRIDGE_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN_VARIABLE: Final = "WEFTLINE_TOKEN"  # noqa: S105 - the name of a variable
 DEADLINE_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 

@@ -109,7 +109,7 @@ bridge_option = click.option(
     default=DEFAULT_BRIDGE,
     show_default=True,
     show_envvar=True,
-    help="The bridge to talk to; WEFTLINE_BRIDGE_TOKEN is the token, if it asks for one.",
+    help="The bridge to talk to; WEFTLINE_TOKEN is the token, if it asks for one.",
 )
 """The option of what talks to the bridge; its value is the parameter `bridge`."""
 

@@ -10,7 +10,7 @@ from tests.support.tokens import SECRET, token
 
 
 async def debug(bridge: RunningBridge, *arguments: str, token_: str = "") -> Result:
-    return await weftline("debug", *arguments, WEFTLINE_BRIDGE=bridge.url, WEFTLINE_BRIDGE_TOKEN=token_)
+    return await weftline("debug", *arguments, WEFTLINE_BRIDGE=bridge.url, WEFTLINE_TOKEN=token_)
 
 
 async def test_it_lists_connections_and_shows_what_happened_to_one_and_to_a_workflow() -> None:
