@@ -205,6 +205,43 @@ def test_the_bridges_read_their_secret_from_a_mounted_file_that_only_they_can_re
     assert not of_kind(manifests, "Secret")
 
 
+@pytest.fixture(scope="module")
+def mutual(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The base with the component of mutual TLS."""
+    folder = tmp_path_factory.mktemp("k8s")
+    shutil.copytree(BASE, folder / "base")
+    shutil.copytree(BASE.parent / "components", folder / "components")
+    (folder / "own").mkdir()
+    overlay = "resources: [../base]\ncomponents: [../components/mtls]\n"
+    (folder / "own" / "kustomization.yaml").write_text(overlay)
+    return render(folder / "own")
+
+
+@pytest.mark.parametrize("version", ["1.33", "1.37"])
+def test_the_manifests_with_mutual_tls_are_valid(mutual: str, tmp_path: Path, version: str) -> None:
+    test_every_manifest_is_valid_for_the_oldest_and_the_newest_kubernetes(mutual, tmp_path, version)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_with_mutual_tls_each_service_reads_its_mounted_files_and_no_plaintext_is_left(
+    mutual: str, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployed = workload(parse(mutual), service)
+    prefix, settings = SETTINGS[service]
+    files = {name: value for name, value in deployed.settings.items() if name.startswith(f"{prefix}TLS_")}
+    mounts = {mount["mountPath"] for mount in deployed.container["volumeMounts"] if mount.get("readOnly")}
+    assert len(files) == 3
+    assert {str(Path(value).parent) for value in files.values()} <= mounts
+    assert deployed.settings.get(f"{prefix}ALLOW_PLAINTEXT", "false") == "false"
+    for name, value in deployed.settings.items():
+        monkeypatch.setenv(name, value)
+    loaded = settings()
+    assert all(str(getattr(loaded, name.removeprefix(prefix).lower())) == value for name, value in files.items())
+    if service == "executor":
+        assert all(probe.keys().isdisjoint({"grpc"}) for probe in deployed.probes().values())
+        assert all(probe["tcpSocket"]["port"] == "grpc" for probe in deployed.probes().values())
+
+
 def test_the_overlay_that_the_operations_document_shows_renders(tmp_path: Path) -> None:
     shown = [
         block.content for block in blocks(ROOT / "docs" / "operations.md") if "kind: Kustomization" in block.content

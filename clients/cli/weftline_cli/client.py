@@ -17,6 +17,7 @@ from weftline_cli.address import Address
 from weftline_cli.definition import Definition
 from weftline_cli.errors import Fault, InvalidWorkflowError, UnavailableError
 from weftline_cli.rpc_errors import RpcFailure, read_failure, translate
+from weftline_cli.tls import Tls
 
 DEADLINE_S: Final = 30.0
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
@@ -55,16 +56,17 @@ Answer = TypeVar("Answer")
 class ExecutorClient:
     """A connection to the executor at `address` (`HOST:PORT`), to be used with `async with`.
 
-    Raises UsageError when the address is something else.
+    It is called over TLS where the environment names the files for that, unless `plaintext` says otherwise.
+    Raises UsageError when the address is something else, or such a file can't be read.
     Every method raises the errors of `weftline_cli.errors`: UnavailableError when the executor can't be reached within
     30 s or can't take the call, NotFoundError, RefusedError and BadArgumentError for what the executor says,
     ExecutorFaultError for anything else.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, plaintext: bool = False) -> None:
         Address.parse(address, "--executor (or WEFTLINE_EXECUTOR)")
         self.address = address
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._channel = _channel(address, None if plaintext else Tls.from_environment())
         self._stub = ws_grpc.WorkflowServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
@@ -249,6 +251,14 @@ def caller() -> str:
     except (KeyError, OSError):
         user = "cli"
     return f"{user}@{socket.gethostname()}"
+
+
+def _channel(address: str, tls: Tls | None) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.cert)
+    name = (("grpc.ssl_target_name_override", tls.server_name),) if tls.server_name else ()
+    return grpc.aio.secure_channel(address, credentials, options=(*_OPTIONS, *name))
 
 
 def _command_id() -> str:

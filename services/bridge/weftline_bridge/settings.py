@@ -51,6 +51,15 @@ class Settings(BaseSettings):
     listen: Address = Field("127.0.0.1:8080", description="Address for browsers: WebSocket, API and probes.")
     metrics_listen: Address = Field("127.0.0.1:9101", description="Address for Prometheus.")
     executor: Address = Field("127.0.0.1:50051", description="Address of the executor's gRPC service.")
+    tls_ca: OptionalPath = Field(
+        None, description="Authority (PEM) of the executor's certificate; if empty it is called without TLS."
+    )
+    tls_cert: OptionalPath = Field(None, description="Certificate (PEM) that the bridge shows to the executor.")
+    tls_key: OptionalPath = Field(None, description="Key of that certificate.")
+    tls_server_name: str = Field("", description="Name in the executor's certificate, if not that of its address.")
+    tls_refresh: float = Field(
+        30.0, gt=0, description="Time between two looks whether these files changed, in seconds."
+    )
     allowed_origins: str = Field(
         "",
         description="Origins (scheme://host:port, comma separated) that may connect besides the own one; * for any.",

@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gc.freeze()
     try:
         uvloop.run(_serve(settings, registry))
+    except SettingInvalid as error:
+        _fail(str(error), EXIT_USAGE)
     except (ExecutorError, OSError) as error:
         _fail(str(error), EXIT_FAILED)
     # Threads of nodes that never return must not keep the process.

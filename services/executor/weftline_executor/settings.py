@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from weftline_executor.errors import SettingInvalid
 
 PREFIX = "WEFTLINE_EXECUTOR_"
 DEFAULT_LLM_BASE_URL = "https://api.openai.com/v1"
+
+OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: value or None)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach what listens on `host`; of names only `localhost`."""
+    try:
+        return ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 class Settings(BaseSettings):
@@ -22,6 +33,16 @@ class Settings(BaseSettings):
 
     listen: str = Field("127.0.0.1:50051", description="Address of the gRPC server.")
     metrics_listen: str = Field("127.0.0.1:9102", description="Address of the Prometheus endpoint.")
+    tls_cert: OptionalPath = Field(
+        None, description="Certificate (PEM) of the gRPC server; read again when it changes."
+    )
+    tls_key: OptionalPath = Field(None, description="Key of that certificate.")
+    tls_client_ca: OptionalPath = Field(
+        None, description="Authority (PEM) by which a client has to show a certificate; if empty none has to."
+    )
+    allow_plaintext: bool = Field(
+        False, description="Whether the gRPC server may listen without TLS where other machines reach it."
+    )
     data_dir: Path = Field(Path(".weftline"), description="Directory of the event log; made if missing.")
     store: Literal["sqlite", "memory"] = Field(
         "sqlite", description="Where the event log is kept; `memory` forgets everything at exit."
@@ -112,6 +133,20 @@ class Settings(BaseSettings):
             raise ValueError("expected an address that begins with http:// or https://")
         return value
 
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError(f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY belong together")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError(f"{PREFIX}TLS_CLIENT_CA asks for {PREFIX}TLS_CERT")
+        if self.tls_cert is None and not self.allow_plaintext and not is_loopback(self.listen.rpartition(":")[0]):
+            raise ValueError(
+                f"{PREFIX}LISTEN: other machines reach {self.listen}, and anyone there could read and control "
+                f"everything: set {PREFIX}TLS_CERT, {PREFIX}TLS_KEY and {PREFIX}TLS_CLIENT_CA, "
+                f"or {PREFIX}ALLOW_PLAINTEXT=true"
+            )
+        return self
+
     @field_validator("listen", "metrics_listen")
     @classmethod
     def _address(cls, value: str) -> str:
@@ -129,8 +164,11 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
+        # What is wrong with several settings together names them itself.
         faults = "; ".join(
-            f"{PREFIX}{'_'.join(str(part) for part in fault['loc'][:1]).upper()}: {fault['msg']}"
+            f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}"
+            if fault["loc"]
+            else fault["msg"].removeprefix("Value error, ")
             for fault in error.errors()
         )
         raise SettingInvalid(faults) from None

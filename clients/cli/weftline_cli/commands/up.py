@@ -100,7 +100,7 @@ async def _up(output: Output, plan: StackPlan, workflow: tuple[str, Definition] 
 
 
 async def _run(output: Output, workflow_id: str, definition: Definition) -> Outcome:
-    async with ExecutorClient(output.executor) as client:
+    async with ExecutorClient(output.executor, plaintext=True) as client:
         started = await client.start(workflow_id, definition)
         if started.attached and not output.as_json:
             output.say(f"Joined the active run {started.result.run_id} of {started.result.workflow_id}.")

@@ -10,6 +10,8 @@ from pathlib import Path
 from weftline_cli.address import Address
 from weftline_cli.errors import StackError
 
+_TLS = tuple(f"WEFTLINE_{service}_TLS_" for service in ("EXECUTOR", "BRIDGE"))
+
 
 @dataclass(frozen=True, slots=True)
 class StackPlan:
@@ -25,7 +27,7 @@ class StackPlan:
     def executor_environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of the executor; the plan goes before what is inherited."""
         environment = {
-            **inherited,
+            **_without_tls(inherited),
             "WEFTLINE_EXECUTOR_LISTEN": str(self.executor),
             "WEFTLINE_EXECUTOR_METRICS_LISTEN": str(self.executor_metrics),
             "WEFTLINE_EXECUTOR_DATA_DIR": str(self.data_dir),
@@ -37,7 +39,7 @@ class StackPlan:
     def bridge_environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of the bridge; the plan goes before what is inherited."""
         return {
-            **inherited,
+            **_without_tls(inherited),
             "WEFTLINE_BRIDGE_LISTEN": str(self.bridge),
             "WEFTLINE_BRIDGE_METRICS_LISTEN": str(self.bridge_metrics),
             "WEFTLINE_BRIDGE_EXECUTOR": str(self.executor.dial),
@@ -49,6 +51,11 @@ class StackPlan:
         yield "--executor-metrics", self.executor_metrics
         yield "--bridge-listen", self.bridge
         yield "--bridge-metrics", self.bridge_metrics
+
+
+def _without_tls(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without the files of TLS: the services call each other on this machine."""
+    return {name: value for name, value in inherited.items() if not name.startswith(_TLS)}
 
 
 def unusable_listener(plan: StackPlan) -> StackError | None:

@@ -23,7 +23,7 @@ from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.recorder import RecorderLimits
 from weftline_bridge.session import Endpoint, Gatekeeper, Registry
 from weftline_bridge.settings import ENV_PREFIX, Settings, is_loopback, split_address
-from weftline_bridge.upstream import ExecutorClient
+from weftline_bridge.upstream import ExecutorClient, TlsFiles
 
 _log = logging.getLogger(__name__)
 
@@ -45,12 +45,14 @@ class Bridge:
         mint = Mint(identity, _now_ms)
         self.metrics = Metrics(__version__)
         self.gatekeeper = Gatekeeper(settings, self.metrics)
+        self._tls = TlsFiles.of(settings)
         self.client = ExecutorClient(
             settings.executor,
             channels=settings.channels,
             timeout=settings.command_timeout,
             mint=mint,
             metrics=self.metrics,
+            tls=self._tls,
         )
         ring = RingLimits(settings.ring_max_events, settings.ring_max_bytes, settings.ring_max_age)
         recorder = RecorderLimits(settings.recorder, int(settings.recorder_keep_seconds * 1000))
@@ -105,6 +107,8 @@ class Bridge:
             raise
         self.hub.start()
         self.registry.start()
+        if self._tls is not None:
+            self.hub.tasks.repeat(self.client.renew, "tls-files", settings.tls_refresh)
         if keys is not None:
             self.hub.tasks.repeat(keys.refresh, "token-keys-refresh", settings.auth_jwks_refresh)
         if settings.allow_anonymous and not is_loopback(self.address[0]):

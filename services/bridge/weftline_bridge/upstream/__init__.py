@@ -1,6 +1,7 @@
 """The executor as the bridge sees it: the only place that knows gRPC and protobuf."""
 
 from weftline_bridge.upstream.client import Accepted, ExecutorClient
+from weftline_bridge.upstream.credentials import TlsFiles
 from weftline_bridge.upstream.items import (
     Arrival,
     Compacted,
@@ -19,6 +20,7 @@ __all__ = [
     "ExecutorClient",
     "Heartbeat",
     "StateItem",
+    "TlsFiles",
     "WatchItem",
     "WatchStart",
 ]

@@ -26,6 +26,7 @@ from weftline_bridge.protocol.payloads import SummaryPayload, WorkflowsPayload
 from weftline_bridge.protocol.state import WorkflowState
 from weftline_bridge.upstream.channels import ChannelPool
 from weftline_bridge.upstream.commands import command_call
+from weftline_bridge.upstream.credentials import TlsFiles
 from weftline_bridge.upstream.failures import to_refusal
 from weftline_bridge.upstream.items import WatchItem, WatchStart
 from weftline_bridge.upstream.states import translate_state
@@ -52,14 +53,27 @@ class Accepted:
 class ExecutorClient:
     """Calls the executor at `address`; every call has a deadline (`timeout`, in seconds)."""
 
-    def __init__(self, address: str, *, channels: int, timeout: float, mint: Mint, metrics: Metrics) -> None:
-        self._pool = ChannelPool(address, channels)
+    def __init__(
+        self,
+        address: str,
+        *,
+        channels: int,
+        timeout: float,
+        mint: Mint,
+        metrics: Metrics,
+        tls: TlsFiles | None = None,
+    ) -> None:
+        self._pool = ChannelPool(address, channels, tls)
         self._timeout = timeout
         self._streams = EventStreams(self._pool, mint, metrics, open_timeout=timeout)
 
     async def close(self) -> None:
         """End all calls and close the channels."""
         await self._pool.close()
+
+    async def renew(self) -> None:
+        """Take changed files of TLS."""
+        await self._pool.renew(self._timeout)
 
     def watch(self, start: WatchStart) -> AsyncGenerator[WatchItem, None]:
         """Open a stream of events; see `EventStreams.watch`."""

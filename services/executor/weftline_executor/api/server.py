@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from weftline.v1 import workflow_service_pb2
 from weftline.v1.workflow_service_pb2_grpc import add_WorkflowServiceServicer_to_server
+from weftline_executor.api.credentials import Certificates
 from weftline_executor.api.service import RawWatchRegistrar, WorkflowService
 from weftline_executor.api.snapshots import Snapshots
 from weftline_executor.api.tail import Tail
@@ -50,8 +51,14 @@ class ApiServer:
         reflection.enable_server_reflection((SERVICE, SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     def bind(self) -> int:
-        """Takes the address and gives the port. Raises OSError when it is taken or can't be used."""
+        """Takes the address and gives the port.
+
+        Raises OSError when it is taken or can't be used, and SettingInvalid for certificates that can't.
+        """
+        credentials = Certificates(self._settings).credentials() if self._settings.tls_cert is not None else None
         try:
+            if credentials is not None:
+                return self._server.add_secure_port(self._settings.listen, credentials)
             return self._server.add_insecure_port(self._settings.listen)
         except RuntimeError as error:
             raise OSError(str(error)) from error
