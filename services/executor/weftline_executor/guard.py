@@ -2,7 +2,8 @@
 
 The guard is a small process between the two. It holds one end of a pipe, the lifeline, whose other end only the asker
 has: when that closes, or when the program ends, the guard kills every process that came of the program, and ends as the
-program did. SIGTERM and SIGINT are passed on to the program and what it started.
+program did. SIGTERM and SIGINT are passed on to the program and what it started. The program yields the processor
+to others.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from types import FrameType
 
 NOT_FOUND = 127
 NOT_RUNNABLE = 126
+NICENESS = 5
+"""How much the program yields to whoever asked for it, where they want the same processor."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -73,6 +76,7 @@ def _notice(number: int, frame: FrameType | None) -> None:
 def _become(command: Sequence[str], closed: Sequence[int]) -> None:
     try:
         _set_group(0)
+        os.nice(NICENESS)
         # For the case that the guard itself is killed.
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.set_wakeup_fd(-1)

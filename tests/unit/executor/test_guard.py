@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from weftline_executor.guard import NOT_FOUND, NOT_RUNNABLE, guarded
+from weftline_executor.guard import NICENESS, NOT_FOUND, NOT_RUNNABLE, guarded
 
 SECONDS = 20.0
 ENDLESS = "import time; time.sleep(600)"
@@ -151,3 +151,9 @@ def test_the_guard_needs_nothing_but_the_standard_library() -> None:
     guard = guarded([], 0)[3]
     loading = f"import runpy; runpy.run_path({guard!r}, run_name='guard')"
     subprocess.run([sys.executable, "-I", "-S", "-c", loading], check=True, timeout=SECONDS)
+
+
+def test_the_program_yields_the_processor_to_others() -> None:
+    with start(sys.executable, "-c", "import os; print(os.nice(0))") as started:
+        _, out, _ = started.ends()
+    assert int(out) == min(19, os.nice(0) + NICENESS)
