@@ -23,7 +23,7 @@ class ConfigProblem(Protocol):
 
 
 class NodeReference(Protocol):
-    """An expression at `path` (relative to `data`) that names a node."""
+    """An expression at `path` (relative to `data`) that names a node, or an input handle."""
 
     @property
     def path(self) -> str:
@@ -31,7 +31,11 @@ class NodeReference(Protocol):
 
     @property
     def node_id(self) -> str:
-        """The node that is named."""
+        """The node that is named; empty for a handle."""
+
+    @property
+    def handle(self) -> str:
+        """The input handle that is named; empty for a node."""
 
 
 class NodeTypeRules(Protocol):
@@ -44,7 +48,7 @@ class NodeTypeRules(Protocol):
         """What is wrong with the configuration."""
 
     def references(self, data: Mapping[str, Any]) -> Sequence[NodeReference]:
-        """The nodes that its expressions name."""
+        """The nodes and input handles that its expressions name."""
 
 
 class NodeTypes(Protocol):

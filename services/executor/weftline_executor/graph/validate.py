@@ -315,9 +315,18 @@ class _Compilation:
             if node.kind not in referenced:
                 referenced[node.kind] = node_type.references(node.data)
             for reference in referenced[node.kind]:
-                references[reference.node_id].append(_Use(position, node, reference.path))
+                if reference.handle:
+                    self._check_input(graph, position, node, reference)
+                else:
+                    references[reference.node_id].append(_Use(position, node, reference.path))
         if graph.acyclic:
             self._check_references(graph, references)
+
+    def _check_input(self, graph: Graph, position: int, node: NodeDef, reference: NodeReference) -> None:
+        led_to = {graph.edges[edge].target_handle for edge in graph.incoming[position]}
+        if not self._dangling and graph.nodes[position] is node and reference.handle not in led_to:
+            message = f"the expression reads the input {reference.handle!r}, to which no edge leads"
+            self._fault(f"nodes[{node.at}].data.{reference.path}", "unknown_handle", message, node.id)
 
     def _type_of(self, node: NodeDef) -> NodeTypeRules | None:
         if not node.type:

@@ -22,6 +22,9 @@ MAX_DEPTH = 80
 ROOTS = ("nodes", "inputs", "params", "run")
 ITEM_ROOTS = (*ROOTS, "item", "index")
 
+# What makes do with a value that is not there.
+_OPTIONAL = frozenset({"default", "d", "defined", "undefined"})
+
 _SANDBOX = Sandbox()
 _RESULT = "result"
 
@@ -41,14 +44,15 @@ class Template:
     """A checked string: `parts` are literal texts and, where it is None, the next of the expressions.
 
     `whole` says that the string is exactly one expression, whose value keeps its type. `node_ids` are the nodes that
-    the expressions read. With `per_item` they read `item` and `index`, too. The code is made at the first use, because
-    that takes three times as long as the checks.
+    the expressions read, `handles` the inputs that they can't do without. With `per_item` they read `item` and `index`,
+    too. The code is made at the first use, because that takes three times as long as the checks.
     """
 
     source: str
     parts: tuple[str | None, ...]
     whole: bool
     node_ids: tuple[str, ...]
+    handles: tuple[str, ...]
     _parse: Parse
     per_item: bool = False
     _code: JinjaTemplate | None = None
@@ -130,7 +134,9 @@ def _compile(source: str, parse: Parse, roots: Sequence[str] = ROOTS) -> Templat
         raise ExpressionFailed(f"it is longer than {MAX_SOURCE} characters", source)
     try:
         pieces = parse(source)
-        found = [node_id for piece in pieces if not isinstance(piece, str) for node_id in _inspect(piece, roots)]
+        expressions = [piece for piece in pieces if not isinstance(piece, str)]
+        found = [node_id for expression in expressions for node_id in _inspect(expression, roots)]
+        handles = [handle for expression in expressions for handle in _handles(expression)]
     except _Refused as refused:
         raise ExpressionFailed(str(refused), source) from None
     except TemplateError as error:
@@ -141,7 +147,8 @@ def _compile(source: str, parse: Parse, roots: Sequence[str] = ROOTS) -> Templat
     except ValueError as error:
         raise ExpressionFailed(f"it is not an expression ({error})", source) from None
     parts = tuple(piece if isinstance(piece, str) else None for piece in pieces)
-    return Template(source, parts, parts == (None,), tuple(dict.fromkeys(found)), parse, roots is ITEM_ROOTS)
+    node_ids, named = tuple(dict.fromkeys(found)), tuple(dict.fromkeys(handles))
+    return Template(source, parts, parts == (None,), node_ids, named, parse, roots is ITEM_ROOTS)
 
 
 def _parse_text(source: str) -> list[str | ast.Expr]:
@@ -228,6 +235,24 @@ def _inspect(expression: ast.Expr, roots: Sequence[str]) -> Iterable[str]:
     for name in names:
         _check_name(name, id(name) in owners, roots)
     return found
+
+
+def _handles(expression: ast.Expr) -> Iterable[str]:
+    """Give the input handles that are read, but for those that have a default, or are asked whether they are there."""
+    spared: set[int] = set()
+    for node in _walk(expression):
+        if isinstance(node, ast.Call):
+            spared.add(id(node.node))
+        elif isinstance(node, ast.Filter | ast.Test) and node.name in _OPTIONAL and node.node is not None:
+            spared.update(id(part) for part in _walk(node.node))
+        elif isinstance(node, ast.Getattr | ast.Getitem) and isinstance(node.node, ast.Name):
+            handle = node.attr if isinstance(node, ast.Getattr) else _constant(node.arg)
+            if node.node.name == "inputs" and id(node) not in spared and handle is not None:
+                yield handle
+
+
+def _constant(node: ast.Node) -> str | None:
+    return node.value if isinstance(node, ast.Const) and isinstance(node.value, str) else None
 
 
 def _walk(node: ast.Node, depth: int = 1) -> Iterator[ast.Node]:

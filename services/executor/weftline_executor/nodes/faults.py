@@ -23,10 +23,11 @@ class ConfigFault:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An expression at `path` in a node's `data` reads the node `node_id`."""
+    """An expression at `path` in a node's `data` reads the node `node_id`, or else the input `handle`."""
 
     path: str
     node_id: str
+    handle: str = ""
 
 
 def path_text(path: Sequence[str | int]) -> str:

@@ -132,13 +132,10 @@ class NodeType:
         return faults
 
     def references(self, data: Mapping[str, object]) -> list[Reference]:
-        """List the nodes that the expressions in a node's `data` read; what cannot be compiled is passed over."""
-        compiled = self.declaration.compile(own_part(data))
-        return [
-            Reference(path_text(path), node_id)
-            for path, template in compiled.templates.items()
-            for node_id in template.node_ids
-        ]
+        """List the nodes and inputs that the expressions in a node's `data` read; what can't be read is left out."""
+        templates = self.declaration.compile(own_part(data)).templates.items()
+        nodes = [Reference(path_text(path), node_id) for path, made in templates for node_id in made.node_ids]
+        return nodes + [Reference(path_text(path), "", handle) for path, made in templates for handle in made.handles]
 
     def prepare(self, data: Mapping[str, object]) -> PreparedCall:
         """Do once per node what each attempt would repeat; never raises: a bad `data` is raised by `bind`."""

@@ -21,11 +21,15 @@ class Said:
     code: str = ""
     message: str = ""
     node_id: str = ""
+    handle: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TypeRules:
-    """A node type with the given handles; `data.faults` are its faults, `data.names` what its expressions name."""
+    """A node type with the given handles.
+
+    `data.faults` are its faults, `data.names` and `data.reads` the nodes and the inputs that its expressions name.
+    """
 
     outputs: tuple[str, ...] = ("output",)
 
@@ -39,7 +43,8 @@ class TypeRules:
 
     def references(self, data: Mapping[str, Any]) -> Sequence[Said]:
         """See NodeTypeRules."""
-        return [Said("value", node_id=name) for name in data.get("names", [])]
+        nodes = [Said("value", node_id=name) for name in data.get("names", [])]
+        return nodes + [Said("value", handle=name) for name in data.get("reads", [])]
 
 
 @dataclass(slots=True)

@@ -146,6 +146,10 @@ FAULTS: dict[str, tuple[object, str, str, str]] = {
         canvas(task("a", names=["b"]), task("b"), edges=[link("a", "b")]),
         *(f"{NODE}.data.value", "not_an_ancestor", "not upstream"),
     ),
+    "input_unknown": (
+        canvas(task("a"), task("b", reads=["input", "left"]), edges=[link("a", "b")]),
+        *("nodes[1].data.value", "unknown_handle", "reads the input 'left', to which no edge leads"),
+    ),
     "config": ({"nodes": [task("a")], "config": 1}, "config", "wrong_type", "not a number"),
     "config_key": (canvas(task("a"), x=1), "config.x", "unknown_key", "config has no key 'x'"),
     "deadline": (canvas(task("a"), deadline=0), "config.deadline", "invalid_value", "more than 0"),

@@ -361,3 +361,16 @@ def test_no_text_breaks_the_compiler(source: str) -> None:
     for compile_ in (compile_text, compile_bare):
         with suppress(ExpressionFailed):
             compile_(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "handles"),
+    [
+        ("{{ inputs.left }} and {{ inputs['right side'].name | upper }}", ("left", "right side")),
+        ("{{ inputs.left.lower() ~ inputs.left }}", ("left",)),
+        ("{{ inputs.left | default('none') }}{{ inputs.right is defined }}", ()),
+        ("{{ inputs.get('left') }}{{ inputs | length }}{{ params.left }}", ()),
+    ],
+)
+def test_the_inputs_that_an_expression_cannot_do_without_are_known(source: str, handles: tuple[str, ...]) -> None:
+    assert compile_text(source).handles == handles
