@@ -45,12 +45,11 @@ class Run(Execution):
         *,
         by: str,
         command_id: str,
-        command: str = "start",
         parent: ParentNode | None = None,
     ) -> int:
         """Writes the start of the run, and gives its seq; nodes start when it is durable."""
         seq = self._begin(definition, by, parent, "")
-        self.journal.note(command_id, command, seq)
+        self.journal.note(command_id, "start", seq)
         return seq
 
     def begin_from(
