@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import IO
 
 from weftline_executor.nodes import SecretSession
 
@@ -29,11 +30,18 @@ class OutputLog:
         self._sessions.append(secrets)
         self._left = MAX_BYTES
 
-    async def follow(self, pipe: asyncio.StreamReader | None) -> None:
-        """Logs to the end of the pipe."""
-        while pipe is not None and (chunk := await pipe.read(_MAX_HELD)):
-            self.take(chunk)
-        self.close()
+    async def follow(self, pipe: IO[bytes] | None) -> None:
+        """Logs to the end of the pipe, and closes it."""
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        try:
+            while chunk := await reader.read(_MAX_HELD):
+                self.take(chunk)
+            self.close()
+        finally:
+            transport.close()
 
     def take(self, chunk: bytes) -> None:
         """Logs what is complete by now."""

@@ -8,10 +8,12 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -61,6 +63,7 @@ _OVERHEAD = 2 << 20  # what the largest message holds beside an output
 _log = logging.getLogger(__name__)
 
 Ended: TypeAlias = Succeeded | Failed
+T = TypeVar("T")
 
 
 class WorkerLost(Exception):
@@ -92,17 +95,24 @@ class _Call:
 class Worker:
     """A worker process under a guard; `attempts` counts what it was given, `killed` says that it was told to end.
 
-    `on_ended` is called in the event loop when a process that was started is gone, with all that came of it.
+    `threads` are where it is started and waited for: through uvloop a start would hold the event loop for 4 to 8 ms.
+    `on_ended` is called in the event loop when the process is gone with all that came of it, or could not be started.
     """
 
     def __init__(
-        self, number: int, max_output: int, environment: Mapping[str, str], on_ended: Callable[[Worker], None]
+        self,
+        number: int,
+        max_output: int,
+        environment: Mapping[str, str],
+        threads: Executor,
+        on_ended: Callable[[Worker], None],
     ) -> None:
         self.number = number
         self.attempts = 0
         self.serving: asyncio.Task[None] | None = None
         self._max_output = max_output
         self._environment = environment
+        self._threads = threads
         self._on_ended = on_ended
         self._output = OutputLog(f"worker {number}")
         self._call: _Call | None = None
@@ -111,6 +121,7 @@ class Worker:
         self._over = False
         self._ready = asyncio.Event()
         self._status: int | None = None
+        self._refused: OSError | None = None
         self._writer: asyncio.StreamWriter | None = None
 
     @property
@@ -120,13 +131,15 @@ class Worker:
 
     async def start(self) -> None:
         """Starts the process and waits until it is ready. Raises OSError, TimeoutError, WorkerLost."""
+        self.serving = asyncio.get_running_loop().create_task(self._live(), name=f"weftline-worker-{self.number}")
         try:
-            await self._spawn()
             async with asyncio.timeout(START_SECONDS):
                 await self._ready.wait()
         except BaseException:
             self.kill()
             raise
+        if self._refused is not None:
+            raise self._refused
         if self._status is not None:
             raise WorkerLost(self._status, began=False, killed=self.killed)
         self._send(Setup(tuple(sys.path), self._max_output))
@@ -158,31 +171,38 @@ class Worker:
             os.close(self._lifeline)
             self._lifeline = -1
 
-    async def _spawn(self) -> None:
-        lifeline, self._lifeline = os.pipe()
+    async def _live(self) -> None:
         ours, theirs = socket.socketpair()
-        program = [sys.executable, "-m", "weftline_executor.nodes.worker", str(theirs.fileno())]
         try:
-            process = await asyncio.create_subprocess_exec(
-                *guarded(program, lifeline, [theirs.fileno()]),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
+            lifeline, self._lifeline = os.pipe()
+            if self.killed:
+                self._cut()
+            with theirs:
+                process = await self._in_thread(self._spawn, lifeline, theirs)
+        except OSError as error:
+            self._refused = error
+            ours.close()
+            self._end()
+        else:
+            await self._serve(process, ours)
+
+    def _spawn(self, lifeline: int, line: socket.socket) -> subprocess.Popen[bytes]:
+        program = [sys.executable, "-m", "weftline_executor.nodes.worker", str(line.fileno())]
+        try:
+            return subprocess.Popen(
+                guarded(program, lifeline, [line.fileno()]),
+                bufsize=0,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 env=self._environment,
-                pass_fds=(lifeline, theirs.fileno()),
+                pass_fds=(lifeline, line.fileno()),
                 start_new_session=True,
             )
-        except BaseException:
-            ours.close()
-            raise
         finally:
             os.close(lifeline)
-            theirs.close()
-        self.serving = asyncio.get_running_loop().create_task(
-            self._serve(process, ours), name=f"weftline-worker-{self.number}"
-        )
 
-    async def _serve(self, process: asyncio.subprocess.Process, line: socket.socket) -> None:
+    async def _serve(self, process: subprocess.Popen[bytes], line: socket.socket) -> None:
         output = asyncio.get_running_loop().create_task(
             self._output.follow(process.stdout), name=f"weftline-worker-{self.number}-output"
         )
@@ -195,23 +215,31 @@ class Worker:
         finally:
             await self._bury(process, output, line)
 
-    async def _bury(self, process: asyncio.subprocess.Process, output: asyncio.Task[None], line: socket.socket) -> None:
+    async def _bury(self, process: subprocess.Popen[bytes], output: asyncio.Task[None], line: socket.socket) -> None:
         self._over = True
         self._cut()
-        try:
-            self._status = await asyncio.wait_for(process.wait(), END_SECONDS)
-        except TimeoutError:
-            # The guard waits for what can't be killed.
-            _log.error("worker %d does not end: a process of it hangs in the kernel", self.number)
-            process.kill()
-            self._status = await process.wait()
+        while self._status is None:
+            try:
+                self._status = await self._in_thread(process.wait, END_SECONDS)
+            except subprocess.TimeoutExpired:
+                # The guard waits for what can't be killed.
+                _log.error("worker %d does not end: a process of it hangs in the kernel", self.number)
+                process.kill()
         await asyncio.wait([output], timeout=END_SECONDS)
         output.cancel()
         (self._writer or line).close()
-        self._ready.set()
         if self._call is not None and not self._call.ended.done():
             self._call.ended.set_exception(WorkerLost(self._status, self._call.began, self.killed))
+        self._end()
+
+    def _end(self) -> None:
+        self._over = True
+        self._cut()
+        self._ready.set()
         self._on_ended(self)
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     async def _hear(self, reader: asyncio.StreamReader) -> None:
         for count in itertools.count(1):

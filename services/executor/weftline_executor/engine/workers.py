@@ -7,6 +7,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from weftline_executor.engine.worker import Worker
@@ -16,6 +17,9 @@ MAX_ATTEMPTS = 200
 """A worker is replaced after so many attempts, whatever they left behind in it."""
 
 MAX_WORKERS = 256
+THREADS = 4
+"""So many workers are started, or waited for at their end, at once."""
+
 IDLE_SECONDS = 300.0
 CLOSE_SECONDS = 10.0
 _log = logging.getLogger(__name__)
@@ -48,6 +52,7 @@ class WorkerPool:
         self._timers: dict[Worker, asyncio.TimerHandle] = {}
         # Gives a worker, or None for the right to start one.
         self._waiting: deque[asyncio.Future[Worker | None]] = deque()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="weftline-workers")
         self._reserved = 0
         self._started = 0
         self._closed = False
@@ -87,6 +92,7 @@ class WorkerPool:
             worker.kill()
         if serving:
             await asyncio.wait(serving, timeout=CLOSE_SECONDS)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _wait(self) -> Worker | None:
         turn: asyncio.Future[Worker | None] = asyncio.get_running_loop().create_future()
@@ -110,14 +116,9 @@ class WorkerPool:
 
     async def _start(self) -> Worker:
         self._started += 1
-        worker = Worker(self._started, self._max_output, self._config.environment, self._gone)
+        worker = Worker(self._started, self._max_output, self._config.environment, self._threads, self._gone)
         self._workers.add(worker)
-        try:
-            await worker.start()
-        except BaseException:
-            if worker.serving is None:
-                self._gone(worker)
-            raise
+        await worker.start()
         return worker
 
     def _hand_on(self, worker: Worker) -> None:
