@@ -189,7 +189,7 @@ class Worker:
     def _spawn(self, lifeline: int, line: socket.socket) -> subprocess.Popen[bytes]:
         program = [sys.executable, "-m", "weftline_executor.nodes.worker", str(line.fileno())]
         try:
-            return subprocess.Popen(
+            return subprocess.Popen(  # noqa: S603 - the command is our own
                 guarded(program, lifeline, [line.fileno()]),
                 bufsize=0,
                 stdin=subprocess.DEVNULL,
