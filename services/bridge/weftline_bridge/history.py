@@ -66,6 +66,27 @@ class Ring:
         while len(self._messages) > self._limits.events or self.bytes > self._limits.bytes:
             self._drop_oldest()
 
+    def reach_back(self, messages: Sequence[Message], head: int, now: float) -> None:
+        """Put older messages before those that are kept up to `head`, as far as they join up and there is room.
+
+        They are contiguous. What is kept already is left out, and the oldest are where there is no room for all.
+        """
+        first = self._messages[0].seq if self._messages else head + 1
+        older = [message for message in messages if message.seq < first]
+        if not older or older[-1].seq != first - 1:
+            return
+        room = self._limits.bytes - self.bytes
+        for message in reversed(older):
+            room -= len(message.data)
+            if room < 0 or len(self._messages) >= self._limits.events:
+                break
+            self._messages.appendleft(message)
+            self._ends.appendleft(self._dropped)
+            self._dropped -= len(message.data)
+        # Where others are kept these expire with the oldest of them, so that the marks stay in the order of time.
+        if self._messages and not self._marks:
+            self._marks.append((now, older[-1].seq))
+
     def expire(self, now: float) -> None:
         """Drop what is older than the age limit."""
         marks = self._marks

@@ -56,6 +56,28 @@ async def test_a_thousand_cursors_that_the_ring_covers_cost_no_call_at_all() -> 
         assert without_pulse(executor) == before
 
 
+async def test_a_thousand_cursors_that_a_bridge_just_started_does_not_cover_cost_a_few_reads_of_history() -> None:
+    async with running_executor(heartbeat_ms=10_000) as executor:
+        executor.append("wf", events.start("a"), *(events.running("a") for _ in range(TAIL - 1)))
+        async with running_bridge(executor) as bridge:
+            clients = await connected(bridge)
+            cursors = [{"epoch": executor.log.epoch, "seq": TAIL - number % 50} for number in range(JOINS)]
+            answers = await asyncio.gather(
+                *(client.subscribe("wf", cursor=cursor) for client, cursor in zip(clients, cursors, strict=True))
+            )
+            assert {each["payload"]["outcome"] for each in answers} == {"resumed"}
+            # One stream, and at worst a read for each cursor: they come newest first, and none reaches back to the next.
+            assert without_pulse(executor)["watch:wf"] <= 1 + 50
+            executor.append("wf", events.complete())
+            for client, cursor in zip(clients, cursors, strict=True):
+                assert await client.seqs("wf", TAIL + 1) == list(range(int(str(cursor["seq"])) + 1, TAIL + 2))
+            late = await bridge.connect()
+            before = without_pulse(executor)
+            await late.subscribe("wf", cursor={"epoch": executor.log.epoch, "seq": TAIL - 49})
+            assert await late.seqs("wf", TAIL + 1) == list(range(TAIL - 48, TAIL + 2))
+            assert without_pulse(executor) == before
+
+
 async def test_a_log_that_is_replaced_or_compacted_again_and_again_is_one_snapshot_each_time() -> None:
     async with running_executor() as executor, running_bridge(executor) as bridge:
         executor.append("wf", events.start("a"))

@@ -49,6 +49,43 @@ def test_it_drops_what_is_older_than_the_limit_and_nothing_else(steps: list[tupl
     assert [message.seq for message in ring.after(0)] == [seq for seq, at in born.items() if now - at <= 20.0]
 
 
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 14), st.integers(1, 14), st.integers(100, 600))
+def test_history_that_joins_up_is_kept_as_far_as_there_is_room(
+    before: int, live: int, first: int, count: int, size: int
+) -> None:
+    ring = Ring(RingLimits(events=10, bytes=size))
+    head = before + live
+    ring.extend([durable(seq, size=50) for seq in range(before + 1, head + 1)], 0.0)
+    kept = [message.seq for message in ring.after(0)]
+    read = [durable(seq, size=50) for seq in range(first, first + count)]
+    ring.reach_back(read, head, 0.0)
+    found = [message.seq for message in ring.after(0)]
+    assert found == list(range(head + 1 - len(found), head + 1))
+    assert ring.bytes == 50 * len(found) == ring.bytes_after(0)
+    assert len(found) <= 10
+    assert ring.bytes <= size
+    oldest = kept[0] if kept else head + 1
+    joins_up = first < oldest <= first + count
+    room = min(10, size // 50)
+    assert len(found) == (min(room, head + 1 - first) if joins_up else len(kept))
+    ring.extend([durable(head + 1, size=50)], 1.0)
+    assert [message.seq for message in ring.after(head)] == [head + 1]
+
+
+def test_history_expires_with_what_it_was_put_before() -> None:
+    ring = Ring(RingLimits(age=20.0))
+    ring.extend([durable(4)], 0.0)
+    ring.reach_back([durable(seq) for seq in range(1, 6)], 4, 10.0)
+    assert [message.seq for message in ring.after(0)] == [1, 2, 3, 4]
+    ring.expire(20.5)
+    assert len(ring) == 0
+    ring.reach_back([durable(3), durable(4)], 4, 30.0)
+    ring.expire(49.0)
+    assert [message.seq for message in ring.after(0)] == [3, 4]
+    ring.expire(51.0)
+    assert len(ring) == 0
+
+
 def test_a_part_of_it_is_at_least_one_message_and_else_within_the_bytes_asked_for() -> None:
     ring = Ring(RingLimits())
     ring.extend([durable(seq, size=100) for seq in range(1, 11)], 0.0)

@@ -113,6 +113,11 @@ class Feed:
         if fresh:
             self._publish(fresh, now)
 
+    def reach_back(self, messages: Sequence[Message], now: float) -> None:
+        """Keep history that was read for a reader, so that others who missed the same need not have it read again."""
+        if self.head is not None:
+            self.ring.reach_back(messages, self.head, now)
+
     def release(self, now: float) -> bool:
         """Go on with what was kept aside; False when there is still a hole before it."""
         held, overrun = self._held or [], self._overrun

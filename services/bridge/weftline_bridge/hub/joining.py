@@ -123,7 +123,7 @@ class Joiner:
         catch_up = CatchUp(feed, reader, view, cursor.seq, feed.epoch, feed.generation, filter_)
         missed: list[Message] = []
         if not self._covered(catch_up):
-            missed = await self._executor.history(feed.workflow_id, cursor.epoch, cursor.seq, CHUNK_BYTES)
+            missed = await self._history(catch_up, cursor.epoch)
             await self._executor.settled(feed)
             if catch_up.generation != feed.generation:
                 raise HistoryGoneError("wrong_epoch" if cursor.epoch != feed.epoch else "compacted")
@@ -169,9 +169,17 @@ class Joiner:
 
     async def _read_on(self, catch_up: CatchUp) -> None:
         feed = catch_up.feed
-        found = await self._executor.history(feed.workflow_id, feed.epoch, catch_up.position, CHUNK_BYTES)
+        found = await self._history(catch_up, feed.epoch)
         if catch_up.generation == feed.generation:
             catch_up.offer(found)
+
+    async def _history(self, catch_up: CatchUp, epoch: str) -> list[Message]:
+        feed = catch_up.feed
+
+        def covered() -> bool:
+            return epoch == feed.epoch and catch_up.generation == feed.generation and self._covered(catch_up)
+
+        return await self._executor.history(feed, epoch, catch_up.position, CHUNK_BYTES, covered)
 
     async def _start_over(self, catch_up: CatchUp, reason: str) -> None:
         """What the reader lacks is gone: tell it the whole state."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from weftline_bridge.errors import (
     BridgeError,
@@ -34,6 +35,15 @@ class HistoryGoneError(BridgeError):
         self.reason = reason
 
 
+@dataclass(frozen=True, slots=True)
+class _History:
+    """A read of history from a cursor on that somebody waits for."""
+
+    epoch: str
+    seq: int
+    ended: asyncio.Event
+
+
 class ExecutorReader:
     """Fetches states, reads history and fills holes in feeds."""
 
@@ -45,6 +55,7 @@ class ExecutorReader:
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._fetches: dict[str, asyncio.Task[bool | CommandRefusedError]] = {}
         self._repairs: dict[str, asyncio.Task[None]] = {}
+        self._histories: dict[str, _History] = {}
 
     async def fetch_state(self, feed: Feed) -> bool:
         """Have `feed` remember the whole state as it is now; False when the workflow has never run.
@@ -61,11 +72,36 @@ class ExecutorReader:
             raise known
         return known
 
-    async def history(self, workflow_id: str, epoch: str, seq: int, max_bytes: int) -> list[Message]:
+    async def history(
+        self, feed: Feed, epoch: str, seq: int, max_bytes: int, covered: Callable[[], bool]
+    ) -> list[Message]:
         """Durable messages after a cursor: none when it is at the head, else at least one and about `max_bytes`.
 
-        Raises HistoryGoneError when they can't be had, ExecutorUnavailableError when the executor is away.
+        The feed keeps what joins up with what it has. Who asks while somebody reads from there or from before waits
+        for that, and gets nothing if the feed has all by then, as `covered` tells. Raises HistoryGoneError when they
+        can't be had, ExecutorUnavailableError when the executor is away.
         """
+        workflow_id = feed.workflow_id
+        other = self._histories.get(workflow_id)
+        if other is not None and other.seq <= seq and other.epoch == epoch:
+            await other.ended.wait()
+            if covered():
+                return []
+        own = _History(epoch, seq, asyncio.Event())
+        if workflow_id not in self._histories or self._histories[workflow_id].seq > seq:
+            self._histories[workflow_id] = own
+        generation = feed.generation
+        try:
+            messages = await self._history(workflow_id, epoch, seq, max_bytes)
+            if generation == feed.generation and epoch == feed.epoch:
+                feed.reach_back(messages, self._clock())
+            return messages
+        finally:
+            if self._histories.get(workflow_id) is own:
+                del self._histories[workflow_id]
+            own.ended.set()
+
+    async def _history(self, workflow_id: str, epoch: str, seq: int, max_bytes: int) -> list[Message]:
         self._metrics.reads.labels("history").inc()
         start = WatchStart(workflow_id, "cursor", epoch, seq, telemetry=False, until_head=True)
         messages: list[Message] = []
