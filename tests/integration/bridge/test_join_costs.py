@@ -66,7 +66,7 @@ async def test_a_thousand_cursors_that_a_bridge_just_started_does_not_cover_cost
                 *(client.subscribe("wf", cursor=cursor) for client, cursor in zip(clients, cursors, strict=True))
             )
             assert {each["payload"]["outcome"] for each in answers} == {"resumed"}
-            # One stream, and at worst a read for each cursor: they come newest first, and none reaches back to the next.
+            # One stream, and at worst a read for each cursor: the newest come first, and none reaches back to the next.
             assert without_pulse(executor)["watch:wf"] <= 1 + 50
             executor.append("wf", events.complete())
             for client, cursor in zip(clients, cursors, strict=True):
