@@ -14,10 +14,10 @@ compile() {
 # The others are bound to the versions of the first, so what the tests ran with is what an image installs.
 compile dev --all-extras --group dev "$@"
 bound=(--constraint requirements/dev.txt)
-# `make run` has no use for object storage, an image may.
+# `make run` has no use for object storage or traces, an image may.
 compile runtime --extra executor --extra bridge --extra cli --group build "${bound[@]}"
-compile executor --extra executor --extra s3 "${bound[@]}"
-compile bridge --extra bridge "${bound[@]}"
+compile executor --extra executor --extra s3 --extra otel "${bound[@]}"
+compile bridge --extra bridge --extra otel "${bound[@]}"
 
 "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
   --custom-compile-command "make lock" --output-file requirements/build.txt \
