@@ -300,6 +300,7 @@ class WorkflowStart(_message.Message):
     TOTAL_NODES_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     RERUN_OF_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
     definition_json: _builtins.str
     """The workflow as it was given: a JSON object with `nodes`, `edges`, `config`."""
     by: _builtins.str
@@ -310,6 +311,10 @@ class WorkflowStart(_message.Message):
     """
     rerun_of: _builtins.str
     """The run whose results were taken over (`RerunWorkflow`); empty for none."""
+    trace_id: _builtins.str
+    """The trace that the run is recorded in, as 32 hexadecimal digits; empty when
+    it is recorded in none.
+    """
     @_builtins.property
     def parent(self) -> Global___ParentNode:
         """The node that runs this workflow as its body; unset when a client started it."""
@@ -322,10 +327,11 @@ class WorkflowStart(_message.Message):
         total_nodes: _builtins.int = ...,
         parent: Global___ParentNode | None = ...,
         rerun_of: _builtins.str = ...,
+        trace_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "definition_json", b"definition_json", "parent", b"parent", "rerun_of", b"rerun_of", "total_nodes", b"total_nodes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "definition_json", b"definition_json", "parent", b"parent", "rerun_of", b"rerun_of", "total_nodes", b"total_nodes", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -748,6 +748,7 @@ class WorkflowSnapshot(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     RERUN_OF_FIELD_NUMBER: _builtins.int
     OUTPUTS_ARTIFACT_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """The workflow."""
     run_id: _builtins.str
@@ -774,6 +775,10 @@ class WorkflowSnapshot(_message.Message):
     """How often the run has begun: 1, and one more for each retry."""
     rerun_of: _builtins.str
     """The run whose results were taken over; empty for none."""
+    trace_id: _builtins.str
+    """The trace that the run is recorded in, as 32 hexadecimal digits; empty when
+    it is recorded in none.
+    """
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.NodeTransition]:
         """Every node the run counts, in the order of the definition; `progress` is
@@ -822,10 +827,11 @@ class WorkflowSnapshot(_message.Message):
         parent: _events_pb2.ParentNode | None = ...,
         rerun_of: _builtins.str = ...,
         outputs_artifact: _events_pb2.Artifact | None = ...,
+        trace_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "ended_ms", b"ended_ms", "error", b"error", "outputs_artifact", b"outputs_artifact", "parent", b"parent", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "by", b"by", "definition_json", b"definition_json", "ended_ms", b"ended_ms", "epoch", b"epoch", "error", b"error", "generation", b"generation", "logs", b"logs", "nodes", b"nodes", "outputs_artifact", b"outputs_artifact", "outputs_json", b"outputs_json", "parent", b"parent", "progress", b"progress", "reason", b"reason", "rerun_of", b"rerun_of", "run_id", b"run_id", "seq", b"seq", "started_ms", b"started_ms", "state", b"state", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "by", b"by", "definition_json", b"definition_json", "ended_ms", b"ended_ms", "epoch", b"epoch", "error", b"error", "generation", b"generation", "logs", b"logs", "nodes", b"nodes", "outputs_artifact", b"outputs_artifact", "outputs_json", b"outputs_json", "parent", b"parent", "progress", b"progress", "reason", b"reason", "rerun_of", b"rerun_of", "run_id", b"run_id", "seq", b"seq", "started_ms", b"started_ms", "state", b"state", "trace_id", b"trace_id", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_ms: _TypeAlias = _typing.Literal["ended_ms"]  # noqa: Y015
     _WhichOneofArgType__ended_ms: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms"]  # noqa: Y015

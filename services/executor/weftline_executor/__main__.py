@@ -30,11 +30,15 @@ from weftline_executor.model.records import Retention
 from weftline_executor.nodes import ChatService, HttpFence, NodeTypeError, Registry, Secrets, passed_on
 from weftline_executor.settings import Settings, load_settings
 from weftline_executor.store import MemoryStore, SqliteStore, Store
+from weftline_executor.tracing import Tracing
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 SWITCH_SECONDS = 0.0005
 """For how long a node's thread that computes may keep the engine waiting: a tenth of Python's default."""
+
+TRACING_SECONDS = 3.0
+"""How long the end waits for spans to be sent."""
 
 DAY_MS = 86_400_000
 _log = logging.getLogger("weftline_executor")
@@ -46,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         settings = load_settings(**vars(options))
         registry = _load_registry(settings)
+        tracing = _load_tracing(settings)
     except (SettingInvalid, NodeTypeError) as error:
         _fail(str(error), EXIT_USAGE)
     _set_up_logging(settings)
@@ -54,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gc.collect()
     gc.freeze()
     try:
-        uvloop.run(_serve(settings, registry))
+        uvloop.run(_serve(settings, registry, tracing))
     except SettingInvalid as error:
         _fail(str(error), EXIT_USAGE)
     except (ExecutorError, OSError) as error:
@@ -68,7 +73,7 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def _serve(settings: Settings, registry: Registry) -> None:
+async def _serve(settings: Settings, registry: Registry, tracing: Tracing | None) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -77,8 +82,9 @@ async def _serve(settings: Settings, registry: Registry) -> None:
     await store.open()
     metrics = Metrics()
     secrets = Secrets(directory=settings.secrets_dir)
-    engine = Engine(store, registry, secrets, metrics, _config(settings), _now, Files(_place_of_artifacts(settings)))
-    server = ApiServer(engine, registry, settings, metrics, _now)
+    files = Files(_place_of_artifacts(settings))
+    engine = Engine(store, registry, secrets, metrics, _config(settings), _now, files, tracing)
+    server = ApiServer(engine, registry, settings, metrics, _now, tracing)
     _bind(server, settings)
     metrics_server = _serve_metrics(settings, metrics)
     await engine.start()
@@ -89,6 +95,8 @@ async def _serve(settings: Settings, registry: Registry) -> None:
     await server.stop()
     await engine.close()
     await store.close()
+    if tracing is not None:
+        await tracing.close(TRACING_SECONDS)
     metrics_server.shutdown()
     if engine.failed.is_set():
         raise ExecutorError("a part that nothing works without has died; started again, the executor goes on")
@@ -143,6 +151,19 @@ def _load_registry(settings: Settings) -> Registry:
     for module in settings.nodes:
         registry.load_module(module)
     return registry
+
+
+def _load_tracing(settings: Settings) -> Tracing | None:
+    if not settings.tracing:
+        return None
+    try:
+        # Only here: an executor that does not trace has no use for it, and perhaps does not have it.
+        from weftline_executor.tracing.otel import OtlpSink  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SettingInvalid(
+            f"WEFTLINE_EXECUTOR_TRACING takes the extra `otel`, as in `weftline[executor,otel]`: {error}"
+        ) from None
+    return Tracing(OtlpSink("weftline-executor", __version__), settings.tracing_ratio, _now)
 
 
 def _bind(server: ApiServer, settings: Settings) -> None:

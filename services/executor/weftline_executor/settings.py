@@ -114,6 +114,12 @@ class Settings(BaseSettings):
     llm_key_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Hosts that `llm.chat` sends keys to beside that of `llm_base_url`, separated by commas."
     )
+    tracing: bool = Field(
+        False, description="Whether spans of commands, runs and attempts are sent over OTLP; takes the extra `otel`."
+    )
+    tracing_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of the traces that begin here which is recorded, 0 to 1."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
 

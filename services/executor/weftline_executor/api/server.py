@@ -23,6 +23,7 @@ from weftline_executor.engine import Engine
 from weftline_executor.metrics import Metrics
 from weftline_executor.nodes import Registry
 from weftline_executor.settings import Settings
+from weftline_executor.tracing import Tracing
 
 SERVICE = workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name
 HEALTH_INTERVAL = 0.5
@@ -34,7 +35,13 @@ class ApiServer:
     """Serves an engine on `settings.listen`. Use: `bind()`, `await start()`, `await stop()`."""
 
     def __init__(
-        self, engine: Engine, registry: Registry, settings: Settings, metrics: Metrics, now: Callable[[], int]
+        self,
+        engine: Engine,
+        registry: Registry,
+        settings: Settings,
+        metrics: Metrics,
+        now: Callable[[], int],
+        tracing: Tracing | None = None,
     ) -> None:
         self._engine = engine
         self._settings = settings
@@ -42,7 +49,7 @@ class ApiServer:
         engine.attach(self._tail)
         snapshots = Snapshots(engine)
         watches = Watches(engine, self._tail, snapshots, metrics, settings.heartbeat_seconds)
-        service = WorkflowService(engine, snapshots, watches, list(registry), metrics, now)
+        service = WorkflowService(engine, snapshots, watches, list(registry), metrics, now, tracing)
         self._health = health.HealthServicer()
         self._health_task: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(options=_options(settings.max_definition_bytes))

@@ -16,6 +16,7 @@ from weftline.v1 import workflow_service_pb2 as pb
 from weftline.v1.workflow_service_pb2_grpc import WorkflowServiceServicer
 from weftline_executor.api import requests
 from weftline_executor.api.artifacts import pieces
+from weftline_executor.api.calls import Calls, Command, trace_of
 from weftline_executor.api.plans import forecast, planned_nodes
 from weftline_executor.api.snapshots import Snapshots
 from weftline_executor.api.status import abort
@@ -33,6 +34,7 @@ from weftline_executor.errors import (
 from weftline_executor.graph.bodies import BODY_TYPES
 from weftline_executor.metrics import Metrics
 from weftline_executor.nodes import NodeType
+from weftline_executor.tracing import Tracing
 
 _PAUSE_MODES = requests.enum_names(pb.PauseMode.items())
 _STOP_MODES = requests.enum_names(pb.StopMode.items())
@@ -66,7 +68,7 @@ def _answering(method: _Method[_Request, _Response]) -> _Method[_Request, _Respo
 
 
 class WorkflowService(WorkflowServiceServicer):
-    """The servicer; `now` gives milliseconds since the Unix epoch."""
+    """The servicer; `now` gives milliseconds since the Unix epoch, `tracing` takes what is called."""
 
     def __init__(
         self,
@@ -76,13 +78,14 @@ class WorkflowService(WorkflowServiceServicer):
         node_types: Iterable[NodeType],
         metrics: Metrics,
         now: Callable[[], int],
+        tracing: Tracing | None = None,
     ) -> None:
         self._engine = engine
         self._snapshots = snapshots
         self._watches = watches
         self._node_types = node_types
-        self._metrics = metrics
         self._now = now
+        self._calls = Calls(engine, metrics, tracing)
 
     @_answering
     async def StartWorkflow(
@@ -92,10 +95,15 @@ class WorkflowService(WorkflowServiceServicer):
         workflow_id = request.workflow_id or self._mint_workflow_id(request.command_id)
         requests.check_id("workflow_id", workflow_id)
         _check_command(request)
+        span = self._calls.span(request, context)
         start = self._engine.commands.start(
-            workflow_id, request.definition_json.encode(), by=request.by, command_id=request.command_id
+            workflow_id,
+            request.definition_json.encode(),
+            by=request.by,
+            command_id=request.command_id,
+            trace=trace_of(span),
         )
-        result = await self._counted("start", start)
+        result = await self._calls.made("start", start, span)
         return pb.StartWorkflowResponse(result=self._result(result), attached=result.attached)
 
     @_answering
@@ -112,7 +120,8 @@ class WorkflowService(WorkflowServiceServicer):
             command_id=request.command_id,
             immediate=request.mode == pb.PAUSE_MODE_IMMEDIATE,
         )
-        return pb.PauseWorkflowResponse(result=self._result(await self._counted("pause", pause)))
+        result = await self._calls.made("pause", pause, self._calls.span(request, context))
+        return pb.PauseWorkflowResponse(result=self._result(result))
 
     @_answering
     async def ResumeWorkflow(
@@ -123,7 +132,8 @@ class WorkflowService(WorkflowServiceServicer):
         resume = self._engine.commands.resume(
             request.workflow_id, by=request.by, reason=request.reason, command_id=request.command_id
         )
-        return pb.ResumeWorkflowResponse(result=self._result(await self._counted("resume", resume)))
+        result = await self._calls.made("resume", resume, self._calls.span(request, context))
+        return pb.ResumeWorkflowResponse(result=self._result(result))
 
     @_answering
     async def StopWorkflow(
@@ -142,7 +152,8 @@ class WorkflowService(WorkflowServiceServicer):
             command_id=request.command_id,
             grace_ms=None if request.mode == pb.STOP_MODE_TERMINATE else grace,
         )
-        return pb.StopWorkflowResponse(result=self._result(await self._counted("stop", stop)))
+        result = await self._calls.made("stop", stop, self._calls.span(request, context))
+        return pb.StopWorkflowResponse(result=self._result(result))
 
     @_answering
     async def RetryWorkflow(
@@ -153,7 +164,8 @@ class WorkflowService(WorkflowServiceServicer):
         retry = self._engine.commands.retry(
             request.workflow_id, by=request.by, reason=request.reason, command_id=request.command_id
         )
-        return pb.RetryWorkflowResponse(result=self._result(await self._counted("retry", retry)))
+        result = await self._calls.made("retry", retry, self._calls.span(request, context))
+        return pb.RetryWorkflowResponse(result=self._result(result))
 
     @_answering
     async def CompleteNode(
@@ -171,7 +183,8 @@ class WorkflowService(WorkflowServiceServicer):
             by=request.by,
             command_id=request.command_id,
         )
-        return pb.CompleteNodeResponse(result=self._result(await self._counted("complete", complete)))
+        result = await self._calls.made("complete", complete, self._calls.span(request, context))
+        return pb.CompleteNodeResponse(result=self._result(result))
 
     @_answering
     async def RerunWorkflow(
@@ -179,10 +192,15 @@ class WorkflowService(WorkflowServiceServicer):
     ) -> pb.RerunWorkflowResponse:
         """See the contract."""
         _check_command(request)
+        span = self._calls.span(request, context)
         rerun = self._engine.commands.rerun(
-            request.workflow_id, from_node=request.from_node_id, by=request.by, command_id=request.command_id
+            request.workflow_id,
+            from_node=request.from_node_id,
+            by=request.by,
+            command_id=request.command_id,
+            trace=trace_of(span),
         )
-        return pb.RerunWorkflowResponse(result=self._result(await self._counted("rerun", rerun)))
+        return pb.RerunWorkflowResponse(result=self._result(await self._calls.made("rerun", rerun, span)))
 
     async def ReadArtifact(
         self, request: pb.ReadArtifactRequest, context: ServicerContext[Any, Any]
@@ -271,18 +289,6 @@ class WorkflowService(WorkflowServiceServicer):
         """An id for a workflow that has none: the same one when the same command comes again."""
         return str(uuid.uuid5(_MINTED_IDS, command_id)) if command_id else new_run_id(self._now())
 
-    async def _counted(self, command: str, work: Awaitable[CommandResult]) -> CommandResult:
-        outcome = "internal"
-        try:
-            result = await work
-            outcome = "ok"
-        except ExecutorError as error:
-            outcome = error.code
-            raise
-        finally:
-            self._metrics.commands.labels(command, outcome).inc()
-        return result
-
     def _result(self, result: CommandResult) -> pb.CommandResult:
         return pb.CommandResult(
             workflow_id=result.workflow_id,
@@ -317,18 +323,7 @@ class RawWatchRegistrar:
         self._server.add_registered_method_handlers(service, {**handlers, "WatchEvents": raw})
 
 
-_Command = (
-    pb.StartWorkflowRequest
-    | pb.PauseWorkflowRequest
-    | pb.ResumeWorkflowRequest
-    | pb.StopWorkflowRequest
-    | pb.RetryWorkflowRequest
-    | pb.RerunWorkflowRequest
-    | pb.CompleteNodeRequest
-)
-
-
-def _check_command(request: _Command) -> None:
+def _check_command(request: Command) -> None:
     if not isinstance(request, pb.StartWorkflowRequest):
         requests.check_id("workflow_id", request.workflow_id)
     if not isinstance(request, pb.StartWorkflowRequest | pb.RerunWorkflowRequest | pb.CompleteNodeRequest):

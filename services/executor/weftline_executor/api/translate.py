@@ -14,6 +14,7 @@ from weftline_executor.model.artifact import Artifact
 from weftline_executor.model.records import RunRecord
 from weftline_executor.model.states import WAITS, LogLevel, NodeStatus, RunState
 from weftline_executor.replay import NodeState, RunProjection
+from weftline_executor.tracing import recorded_trace
 
 RUN_STATES = {state: pb.RunState.Value(f"RUN_STATE_{state.name}") for state in RunState}
 RUN_STATES_BACK = {number: state for state, number in RUN_STATES.items()}
@@ -77,6 +78,8 @@ def _start(message: pb.Event, event: model.RunStarted) -> None:
     start.by = event.by
     start.total_nodes = event.total_nodes
     start.rerun_of = event.rerun_of
+    if event.trace:
+        start.trace_id = recorded_trace(event.trace)
     if event.parent is not None:
         start.parent.CopyFrom(parent_node(event.parent))
 
@@ -273,6 +276,7 @@ def snapshot(
         generation=projection.generation,
         parent=parent_node(projection.parent) if projection.parent else None,
         rerun_of=projection.rerun_of,
+        trace_id=recorded_trace(projection.trace) if projection.trace else "",
     )
     _fill_progress(message.progress, progress)
     if projection.failure is not None:

@@ -196,7 +196,7 @@ class Attempts:
         projection, scope = self._run.projection, self._data.scope(inputs, self._run.facts, loaded)
         ids = projection.workflow_id, projection.run_id
         body = self._runtime.bodies.of(self._run, attempt) if attempt.slotless else None
-        launch = Launch(attempt, prepared, inputs, scope, *ids, self, bool(loaded), body)
+        launch = Launch(attempt, prepared, inputs, scope, *ids, self, bool(loaded), body, projection.trace)
         cache = self._run.graph.nodes[attempt.index].policy.cache
         if cache is None:
             self._runtime.launcher.launch(launch)

@@ -20,6 +20,7 @@ from weftline_executor.model.events import ParentNode
 from weftline_executor.model.states import ENGINE, RunState
 from weftline_executor.nodes import BodyEnd, NodeFailed
 from weftline_executor.replay import RunProjection
+from weftline_executor.tracing import attempt_traceparent
 
 RETRY_SECONDS = 1.0
 PARENT_ENDED = "parent_ended"
@@ -69,9 +70,9 @@ class Starter(Protocol):
     """Who starts the runs of bodies."""
 
     async def begin_body(
-        self, workflow_id: str, definition: bytes, parent: ParentNode, again: bool
+        self, workflow_id: str, definition: bytes, parent: ParentNode, again: bool, trace: str
     ) -> BodyRun | RunProjection:
-        """Gives the active run of a body, begun if there is none; where one has ended, its projection.
+        """Gives the active run of a body, begun as a part of `trace` if there is none; where one ended, its projection.
 
         One that did not succeed goes on if it is to be tried `again`.
         """
@@ -161,13 +162,14 @@ class Bodies:
     async def _begin(
         self, around: Around, attempt: Attempt, workflow_id: str, definition: bytes, parent: ParentNode
     ) -> BodyRun | RunProjection:
+        trace = attempt_traceparent(around.projection.trace, around.run_id, attempt.node_id, attempt.number)
         while True:
             while around.state in _HELD:
                 await self._resumed.setdefault(around.run_id, asyncio.Event()).wait()
             if attempt.cancelled or attempt.done:
                 raise NodeFailed("cancelled: the run is ending", code="cancelled", retryable=False)
             try:
-                return await self._starter.begin_body(workflow_id, definition, parent, not attempt.recovered)
+                return await self._starter.begin_body(workflow_id, definition, parent, not attempt.recovered, trace)
             except StoreUnavailable:
                 await asyncio.sleep(RETRY_SECONDS)
             except ExecutorFull as error:

@@ -80,8 +80,13 @@ class Commands:
         self._max_runs = max_runs
         self._locks = KeyedLocks()
 
-    async def start(self, workflow_id: str, definition: bytes, *, by: str, command_id: str) -> CommandResult:
-        """Starts a run and answers when its start is durable. Raises InvalidWorkflow, RunActive, ExecutorFull."""
+    async def start(
+        self, workflow_id: str, definition: bytes, *, by: str, command_id: str, trace: str = ""
+    ) -> CommandResult:
+        """Starts a run and answers when its start is durable; `trace` is the `traceparent` to keep with it.
+
+        Raises InvalidWorkflow, RunActive, ExecutorFull.
+        """
         graph = await self._host.compile(definition)
         async with self._locks.hold(workflow_id):
             repeated = await self._repeated(workflow_id, command_id, "start")
@@ -102,7 +107,7 @@ class Commands:
             projection = RunProjection(workflow_id, new_run_id(self._runtime.now()))
             run = self._add(Run(self._runtime, graph, projection, head.seq))
             self._runtime.metrics.runs_started.inc()
-            return await _answer(run, run.begin(definition, by=by, command_id=command_id))
+            return await _answer(run, run.begin(definition, by=by, command_id=command_id, trace=trace))
 
     async def pause(
         self, workflow_id: str, *, by: str, reason: str, command_id: str, immediate: bool = False
@@ -159,7 +164,9 @@ class Commands:
             run = self._add(Run(self._runtime, graph, projection, projection.seq))
             return await _answer(run, run.retry(by=by, reason=reason, command_id=command_id))
 
-    async def rerun(self, workflow_id: str, *, from_node: str, by: str, command_id: str) -> CommandResult:
+    async def rerun(
+        self, workflow_id: str, *, from_node: str, by: str, command_id: str, trace: str = ""
+    ) -> CommandResult:
         """Begins a run that takes over the newest run's results, but for a node and what follows it.
 
         Raises IllegalCommand while that run is active, WorkflowNotFound, NodeNotFound, InvalidWorkflow, ExecutorFull,
@@ -178,10 +185,11 @@ class Commands:
             copied = await self._runtime.outputs.copy([each for each in large if each], projection.run_id)
             run = self._add(Run(self._runtime, graph, projection, earlier.seq))
             self._runtime.metrics.runs_started.inc()
-            return await _answer(run, run.begin_from(earlier, nodes, copied, by=by, command_id=command_id))
+            seq = run.begin_from(earlier, nodes, copied, by=by, command_id=command_id, trace=trace)
+            return await _answer(run, seq)
 
     async def begin_body(
-        self, workflow_id: str, definition: bytes, parent: ParentNode, again: bool
+        self, workflow_id: str, definition: bytes, parent: ParentNode, again: bool, trace: str
     ) -> Run | RunProjection:
         """See Starter. Raises InvalidWorkflow, ExecutorFull."""
         async with self._locks.hold(workflow_id):
@@ -206,7 +214,7 @@ class Commands:
                 head = await self._store.head(workflow_id)
                 run = self._add(Run(self._runtime, graph, projection, head.seq))
                 self._runtime.metrics.runs_started.inc()
-                seq = run.begin(definition, by=ENGINE, command_id="", parent=parent)
+                seq = run.begin(definition, by=ENGINE, command_id="", parent=parent, trace=trace)
             await run.durable(seq)
             return run
 

@@ -65,7 +65,7 @@ class Owner(Reporter, Protocol):
 class Launch(Struct, frozen=True):
     """All that is needed to run one attempt.
 
-    What is `heavy` has more to read than may be worked on in the engine's event loop.
+    What is `heavy` has more to read than may be worked on in the engine's event loop. `trace` is that of the run.
     """
 
     attempt: Attempt
@@ -77,6 +77,7 @@ class Launch(Struct, frozen=True):
     owner: Owner
     heavy: bool = False
     body: Body | None = None
+    trace: str = ""
 
     @property
     def where(self) -> str:

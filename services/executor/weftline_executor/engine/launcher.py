@@ -15,10 +15,14 @@ from weftline_executor.engine.nodeloop import NodeLoops
 from weftline_executor.engine.outcome import Failure, Result, failure_of, result_of, without_secrets
 from weftline_executor.engine.processes import Processes
 from weftline_executor.nodes import Context, NodeArtifacts, SecretSession
+from weftline_executor.tracing import attempt_traceparent
 
 
 class Launcher:
-    """Runs attempts; `Owner.finish` is called once for each, in the engine's event loop."""
+    """Runs attempts; `Owner.finish` is called once for each, in the engine's event loop.
+
+    Nodes are told their place in a trace where the executor `traces`.
+    """
 
     def __init__(
         self,
@@ -28,6 +32,8 @@ class Launcher:
         secrets: Mapping[str, str],
         max_output: int,
         access: ArtifactAccess,
+        *,
+        traces: bool = False,
     ) -> None:
         self._loop = loop
         self._loops = loops
@@ -35,6 +41,7 @@ class Launcher:
         self._secrets = secrets
         self._max_output = max_output
         self._access = access
+        self._traces = traces
 
     def launch(self, launch: Launch) -> None:
         """Begins an attempt; an inline node has finished when this returns."""
@@ -52,6 +59,7 @@ class Launcher:
             attempt.already_ms / 1000,
             body=launch.body,
             artifacts=NodeArtifacts(self._access.of(launch.run_id, secrets)),
+            traceparent=self._traceparent(launch) if self._traces else "",
         )
         isolation = launch.node.type.isolation
         try:
@@ -69,6 +77,9 @@ class Launcher:
                 self._in_thread(launch, context, kwargs)
             case _:
                 self._in_loop(launch, context, kwargs)
+
+    def _traceparent(self, launch: Launch) -> str:
+        return attempt_traceparent(launch.trace, launch.run_id, launch.attempt.node_id, launch.attempt.number)
 
     def _call(self, launch: Launch, context: Context, kwargs: Mapping[str, object]) -> Result:
         try:

@@ -197,6 +197,7 @@ def _begin(launch: Launch, context: Context, config: WorkerConfig) -> Begin:
         launch.attempt.already_ms / 1000,
         memory_mb << 20,
         cpu_seconds,
+        context.traceparent,
     )
 
 

@@ -46,29 +46,37 @@ class Run(Execution):
         by: str,
         command_id: str,
         parent: ParentNode | None = None,
+        trace: str = "",
     ) -> int:
         """Writes the start of the run, and gives its seq; nodes start when it is durable."""
-        seq = self._begin(definition, by, parent, "")
+        seq = self._begin(definition, by, parent, "", trace)
         self.journal.note(command_id, "start", seq)
         return seq
 
     def begin_from(
-        self, earlier: RunProjection, nodes: Sequence[int], copied: Mapping[str, Artifact], *, by: str, command_id: str
+        self,
+        earlier: RunProjection,
+        nodes: Sequence[int],
+        copied: Mapping[str, Artifact],
+        *,
+        by: str,
+        command_id: str,
+        trace: str = "",
     ) -> int:
         """Writes the start of a run that takes over the results of these nodes of an earlier one.
 
         `copied` are this run's own copies of artifacts, by the uri of the earlier run's. Gives its seq.
         """
-        seq = self._begin(bytes(earlier.definition), by, None, earlier.run_id)
+        seq = self._begin(bytes(earlier.definition), by, None, earlier.run_id, trace)
         self.journal.note(command_id, "rerun", seq)
         for node in nodes:
             state = earlier.nodes[self.graph.nodes[node].id]
             self.attempts.take_over(node, state, copied[state.artifact.uri] if state.artifact else None)
         return seq
 
-    def _begin(self, definition: bytes, by: str, parent: ParentNode | None, rerun_of: str) -> int:
+    def _begin(self, definition: bytes, by: str, parent: ParentNode | None, rerun_of: str, trace: str) -> int:
         seq, now, total = self.journal.next_seq(), self._runtime.now(), len(self.graph)
-        self.journal.append(RunStarted(seq, now, msgspec.Raw(definition), total, by, parent, rerun_of))
+        self.journal.append(RunStarted(seq, now, msgspec.Raw(definition), total, by, parent, rerun_of, trace))
         return seq
 
     def recover(self) -> None:

@@ -44,6 +44,7 @@ from weftline_executor.model.events import ParentNode, Telemetry
 from weftline_executor.model.records import Batch, Retention, RunRecord
 from weftline_executor.replay import RunProjection
 from weftline_executor.store import Store
+from weftline_executor.tracing import Tracing
 
 CLOSE_SECONDS = 5.0
 """How long the end waits for what is being stored, and for what is being committed."""
@@ -87,9 +88,9 @@ class Engine:
     """Runs workflows over a store. Use: `await start()`, `commands`, `await close()`; `listener` is told everything.
 
     `runs` are the active ones by workflow, `planner` says when nodes run, `artifacts` are what nodes have stored, in
-    `files` that the engine opens and closes, or in memory. `failed` is set when a part that nothing
-    works without has died: only a new process helps then, which goes on from the log. `now` gives milliseconds since
-    the Unix epoch.
+    `files` that the engine opens and closes, or in memory. `tracing` is told what becomes durable. `failed` is set when
+    a part that nothing works without has died: only a new process helps then, which goes on from the log. `now` gives
+    milliseconds since the Unix epoch.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Engine:
         config: EngineConfig,
         now: Callable[[], int],
         files: Files | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._store = store
         self._files = files or Files(MEMORY)
@@ -108,6 +110,7 @@ class Engine:
         self._config = config
         self._metrics = metrics
         self._now = now
+        self._tracing = tracing
         self._loops = NodeLoops(config.blocked_loop_seconds)
         self._committer = Committer(store, metrics, self._committed, self._unwritable, self._refused)
         loop = asyncio.get_running_loop()
@@ -118,7 +121,9 @@ class Engine:
         outputs = LargeOutputs(self.artifacts, self._errands, config.artifact_bytes, config.max_output_bytes)
         self._bodies = Bodies(loop, self.runs, self, outputs)
         access = ArtifactAccess(self.artifacts, loop, config.max_artifact_bytes)
-        launcher = Launcher(loop, self._loops, self._processes, secrets, config.max_output_bytes, access)
+        launcher = Launcher(
+            loop, self._loops, self._processes, secrets, config.max_output_bytes, access, traces=tracing is not None
+        )
         entries = Entries(self._files)
         self._results = ResultCache(entries, self._errands, launcher, metrics, config.cache, now)
         self._runtime = Runtime(
@@ -147,6 +152,9 @@ class Engine:
         self.planner = Planner(self._runtime, self.compile)
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
+        self._show(metrics)
+
+    def _show(self, metrics: Metrics) -> None:
         metrics.runs_active.set_function(lambda: len(self.runs))
         metrics.nodes_running.set_function(lambda: self._runtime.slots.used)
         metrics.nodes_waiting.set_function(lambda: sum(len(run.scheduler) for run in self.runs.copy().values()))
@@ -190,12 +198,12 @@ class Engine:
         self._recovered.set()
 
     async def begin_body(
-        self, workflow_id: str, definition: bytes, parent: ParentNode, again: bool
+        self, workflow_id: str, definition: bytes, parent: ParentNode, again: bool, trace: str
     ) -> Run | RunProjection:
         """See Starter."""
         # A body that ran when the process died may be among the runs that are still to be recovered.
         await self._recovered.wait()
-        return await self.commands.begin_body(workflow_id, definition, parent, again)
+        return await self.commands.begin_body(workflow_id, definition, parent, again, trace)
 
     async def close(self) -> None:
         """Refuses commands, lets what was decided become durable, and stops; active runs go on at the next start."""
@@ -252,6 +260,8 @@ class Engine:
             run = self.runs.get(batch.workflow_id)
             if run is not None and run.run_id == batch.run_id:
                 try:
+                    if self._tracing is not None:
+                        self._tracing.committed(run, batch.events)
                     run.committed(batch)
                     if run.projection.parent is not None:
                         self._bodies.changed(run)

@@ -36,7 +36,8 @@ class ParentNode(Struct, frozen=True, gc=False):
 class RunStarted(_Durable, frozen=True, tag="workflow.start", omit_defaults=True, gc=False):
     """A run began; `definition` is the workflow's JSON text as it was given.
 
-    `parent` is the node whose body the run is, `rerun_of` the run whose results it took over.
+    `parent` is the node whose body the run is, `rerun_of` the run whose results it took over. `trace` is the span that
+    it is a part of, as a W3C `traceparent`; empty where nobody traces.
     """
 
     definition: Raw
@@ -44,6 +45,7 @@ class RunStarted(_Durable, frozen=True, tag="workflow.start", omit_defaults=True
     by: str = ""
     parent: ParentNode | None = None
     rerun_of: str = ""
+    trace: str = ""
 
 
 class _StateChanged(_Durable, frozen=True, omit_defaults=True):

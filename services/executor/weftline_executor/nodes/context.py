@@ -72,6 +72,7 @@ class Context:
 
     `already_elapsed` is the time in seconds that earlier attempts spent before the executor stopped; `sleep` counts it.
     `body` is there for the types that have one. `artifacts` keeps bytes of any kind for as long as the run is kept.
+    `traceparent` is the attempt's place in its trace, to be passed on to whom it asks; empty where nobody traces.
     """
 
     __slots__ = (
@@ -85,6 +86,7 @@ class Context:
         "node_id",
         "run_id",
         "secrets",
+        "traceparent",
         "workflow_id",
     )
 
@@ -101,6 +103,7 @@ class Context:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         body: Body | None = None,
         artifacts: NodeArtifacts | None = None,
+        traceparent: str = "",
     ) -> None:
         self.workflow_id = workflow_id
         self.run_id = run_id
@@ -109,6 +112,7 @@ class Context:
         self.idempotency_key = idempotency_key
         self.secrets = secrets
         self.body = body
+        self.traceparent = traceparent
         self.artifacts = artifacts or NodeArtifacts(_NoKeeper())
         self._sink = sink
         self._credit = already_elapsed

@@ -111,11 +111,13 @@ class RunProjection:
         self.by = ""
         self.parent: ParentNode | None = None
         self.rerun_of = ""
+        self.trace = ""
         self.mode = ""
         self.reason = ""
         self.started_at = 0
         self.ended_at: int | None = None
         self.generation = 1
+        self.generation_at = 0
         self.active_ms = 0
         self.active_since: int | None = None
         self.total_nodes = 0
@@ -181,7 +183,9 @@ class RunProjection:
         self.by = event.by
         self.parent = event.parent
         self.rerun_of = event.rerun_of
+        self.trace = event.trace
         self.started_at = event.at
+        self.generation_at = event.at
         self.active_since = event.at
         self.total_nodes = event.total_nodes
 
@@ -197,6 +201,7 @@ class RunProjection:
         self.reason = event.reason
         if again:
             self.generation += 1
+            self.generation_at = event.at
             self.active_ms = 0
             self.ended_at = None
             self.failure = None

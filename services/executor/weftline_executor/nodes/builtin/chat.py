@@ -215,6 +215,7 @@ def _headers(ctx: Context, service: ChatService, target: URL, secret: str) -> di
         "Content-Type": "application/json",
         "Accept": "text/event-stream, application/json",
         "Idempotency-Key": ctx.idempotency_key,
+        **({"traceparent": ctx.traceparent} if ctx.traceparent else {}),
     }
     if not secret:
         return headers

@@ -63,7 +63,8 @@ def command_with(environment: Mapping[str, str]) -> NodeFunction[..., object]:
         it. When the node is cancelled, the program gets SIGTERM and 2 seconds; when the executor is killed, the
         program is killed, too.
         """
-        seen = {**environment, **env, **{name: ctx.secrets[secret] for name, secret in secrets.items()}}
+        traced = {"TRACEPARENT": ctx.traceparent} if ctx.traceparent else {}
+        seen = {**environment, **traced, **env, **{name: ctx.secrets[secret] for name, secret in secrets.items()}}
         folder = _folder(cwd)
         program = Program([_found(argv[0], seen, folder), *argv[1:]], seen, folder)
         out, err = Stream(ctx if log else None, "info"), Stream(ctx if log else None, "warn")

@@ -80,6 +80,8 @@ def _outgoing(
     sent = dict(headers)
     if method not in _READING and "idempotency-key" not in given:
         sent["Idempotency-Key"] = ctx.idempotency_key
+    if ctx.traceparent and "traceparent" not in given:
+        sent["traceparent"] = ctx.traceparent
     if body is None:
         return sent, None
     if "content-type" not in given:

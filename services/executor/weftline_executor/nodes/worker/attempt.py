@@ -97,6 +97,7 @@ def run_attempt(channel: Channel, begin: Begin, max_output: int) -> Succeeded | 
         begin.already_elapsed,
         # In a message the bytes are text, which is a third longer.
         artifacts=NodeArtifacts(RemoteArtifacts(channel, max_output // 4 * 3)),
+        traceparent=begin.traceparent,
     )
     before = _Surroundings.look()
     try:

@@ -47,6 +47,7 @@ class Begin(Message, frozen=True, tag="begin"):
     already_elapsed: float = 0.0
     memory: int = 0
     cpu: int = 0
+    traceparent: str = ""
 
 
 class Cancel(Message, frozen=True, tag="cancel"):
