@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -79,13 +80,14 @@ def running(
 ) -> Iterator[Child]:
     """Runs a command bound to `core` until the block ends; it gets SIGTERM, and after a deadline SIGKILL.
 
+    It gets SIGTERM as well when the measurement is killed, where the system tells a process of that (see `setpriv`).
     `settings` are added to an environment without Weftline's own variables. The log is in `folder`.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("WEFTLINE_")}
     log = folder / f"{name}.log"
     with log.open("w") as errors, pinned(core):
         process = subprocess.Popen(
-            command,
+            [*_told_of_our_end(), *command],
             cwd=ROOT,
             env=environment | dict(settings or {}),
             stdin=subprocess.DEVNULL,
@@ -104,6 +106,11 @@ def running(
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _told_of_our_end() -> list[str]:
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
 
 
 def run_tool(
