@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import services
 from bench.machine import client_core, server_core
-from bench.peers import install
+from bench.peers import install, nginx
 from bench.processes import module, running
 
 BRIDGE = "bridge"
@@ -60,4 +60,22 @@ def websockets(folder: Path) -> AbstractContextManager[Running]:
     return _peer("websockets", command, "websocket", folder)
 
 
-SERVERS: dict[str, Server] = {BRIDGE: bridge, "ws": ws, "socket.io": socket_io, "websockets": websockets}
+@contextmanager
+def nchan(folder: Path) -> Iterator[Running]:
+    """nginx with nchan, filled by a publisher that runs beside the clients; raises PeersMissing.
+
+    What is measured is its one worker: the process that was started only watches over it.
+    """
+    with nginx.running_nchan(folder, core=server_core()) as (worker, port):
+        command = [*module("bench.fanout.publisher"), str(port)]
+        with running("publisher", command, folder, core=client_core()) as publisher:
+            yield Running(port, publisher.first_line()["control"], worker, "websocket")
+
+
+SERVERS: dict[str, Server] = {
+    BRIDGE: bridge,
+    "ws": ws,
+    "socket.io": socket_io,
+    "websockets": websockets,
+    "nchan": nchan,
+}

@@ -28,7 +28,7 @@ class Load:
     clients: int
     plan: Plan
     bridge_plan: Plan | None = None
-    peers: tuple[str, ...] = ("ws", "socket.io", "websockets")
+    peers: tuple[str, ...] = ("ws", "nchan", "socket.io", "websockets")
     cpu: Mapping[str, Target] = field(default_factory=dict)
     latency: Mapping[str, Target] | None = None
     throughput: Mapping[str, Target] | None = None
@@ -56,22 +56,23 @@ LOADS = (
         "20 events/s x 1,000 clients",
         1000,
         Plan(200, 1, 0.05),
-        cpu={"ws": at_most(0.75), "socket.io": at_most(0.5)},
-        latency={"ws": at_most(0.8), "socket.io": at_most(0.6)},
+        cpu={"ws": at_most(0.75), "nchan": at_most(1.0), "socket.io": at_most(0.5)},
+        latency={"ws": at_most(0.8), "nchan": at_most(0.9), "socket.io": at_most(0.6)},
     ),
     Load("200 events/s x 100 clients", 100, Plan(2000, 1, 0.005)),
     Load(
         "bursts of 10 x 1,000 clients",
         1000,
         Plan(1500, 10, 0.05),
-        cpu={"ws": at_most(0.15), "socket.io": at_most(0.15)},
+        cpu={"ws": at_most(0.15), "nchan": at_most(0.2), "socket.io": at_most(0.15)},
+        latency={},
     ),
     Load(
         "flat out, 1,000 clients",
         1000,
         Plan(1000, 50, window=200),
         bridge_plan=Plan(20_000, 50, window=200),
-        throughput={"ws": at_least(15), "socket.io": at_least(20)},
+        throughput={"ws": at_least(15), "nchan": at_least(10), "socket.io": at_least(20)},
     ),
     Load(
         "10,000 events/s x 100 clients",
