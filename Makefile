@@ -13,6 +13,7 @@ BENCH ?=
 KILLS ?= 1000
 EXAMPLES ?= 10000
 CUTS ?= 10000
+CLIENTS ?= 5000
 
 # A stamp is newer than what it was installed from, so a second run installs nothing.
 RUNTIME := $(VENV)/.runtime-installed
@@ -30,7 +31,8 @@ test: $(DEV) prerequisites ## Run the whole test suite; TESTS=path for a part of
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
 chaos: $(DEV) ## Kill services, cut connections and drive random runs, thousands of times; KILLS=100 for less
-	@WEFTLINE_CHAOS_KILLS=$(KILLS) WEFTLINE_CHAOS_CUTS=$(CUTS) WEFTLINE_MODEL_EXAMPLES=$(EXAMPLES) \
+	@WEFTLINE_CHAOS_KILLS=$(KILLS) WEFTLINE_CHAOS_CUTS=$(CUTS) WEFTLINE_CHAOS_CLIENTS=$(CLIENTS) \
+		WEFTLINE_MODEL_EXAMPLES=$(EXAMPLES) \
 		$(BIN)/pytest --timeout 0 --capture no tests/chaos tests/integration/executor/test_model.py
 
 bench: $(DEV) ## Measure Weftline beside its peers; BENCH=pipeline for a part, BENCH=--quick for a look

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.chaos_person import Person, asked
+from tests.support.chaos_person import Person, asked, logged
 from tests.support.chaos_runs import check_commands, check_marks, random_definition
 from tests.support.clients import Message, ResumingClient
 from tests.support.stack import Stack, running_stack
-from weftline.v1 import events_pb2
 from weftline.v1 import workflow_service_pb2 as pb
-from weftline.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 
 KILLS = int(os.environ.get("WEFTLINE_CHAOS_KILLS", "30"))
 """How often a service is killed; `make chaos` does so a thousand times."""
@@ -57,18 +55,6 @@ class Seen:
         self._reached = [(self.count + random_.randint(1, 60), reached)]
         with suppress(TimeoutError):
             await asyncio.wait_for(reached.wait(), random_.choice((0.05, 0.4, 1.0, 10.0, 10.0)))
-
-
-async def logged(stack: Stack, workflow_id: str, epoch: str) -> list[events_pb2.Event]:
-    """Every event of a workflow in the log."""
-    request = pb.WatchEventsRequest(
-        workflow_id=workflow_id, start_from=pb.WATCH_FROM_CURSOR, cursor=pb.Cursor(epoch=epoch), until_head=True
-    )
-
-    async def read(stub: WorkflowServiceStub) -> list[events_pb2.Event]:
-        return [event async for answer in stub.WatchEvents(request) for event in answer.events]
-
-    return await asked(stack, read)
 
 
 async def run_once(stack: Stack, workflow_id: str, random_: random.Random, seen: Seen, totals: Totals) -> None:

@@ -34,6 +34,18 @@ async def asked(stack: Stack, ask: Callable[[WorkflowServiceStub], Awaitable[_T]
                 await asyncio.sleep(POLL_SECONDS)
 
 
+async def logged(stack: Stack, workflow_id: str, epoch: str) -> list[events_pb2.Event]:
+    """Every event of a workflow in the log."""
+    request = pb.WatchEventsRequest(
+        workflow_id=workflow_id, start_from=pb.WATCH_FROM_CURSOR, cursor=pb.Cursor(epoch=epoch), until_head=True
+    )
+
+    async def read(stub: WorkflowServiceStub) -> list[events_pb2.Event]:
+        return [event async for answer in stub.WatchEvents(request) for event in answer.events]
+
+    return await asked(stack, read)
+
+
 class Person:
     """Pauses and stops a run at random, and resumes or retries it when it needs that, until cancelled.
 

@@ -32,6 +32,28 @@ class RateLimit:
         return max(0.0, (1.0 - self._left) / self._rate)
 
 
+class Appointments:
+    """When those who were turned away may come back: one after another at `rate` a second, so that there is room then.
+
+    Who would have to wait for more than `longest` seconds is not given a time of its own.
+    """
+
+    __slots__ = ("_last", "_longest", "_rate")
+
+    def __init__(self, rate: float, longest: float) -> None:
+        self._rate = rate
+        self._longest = longest
+        self._last = float("-inf")
+
+    def next(self, now: float) -> float:
+        """For how many seconds from `now` on the next one has to wait, at most the longest time."""
+        wanted = max(self._last, now) + 1 / self._rate
+        if wanted - now > self._longest:
+            return self._longest
+        self._last = wanted
+        return wanted - now
+
+
 class Verdict(Enum):
     """What becomes of a command."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -45,15 +46,35 @@ async def test_programs_of_this_machine_are_not_counted_by_their_address() -> No
             assert (await (await bridge.connect()).next())["type"] == "connection.ready"
 
 
-async def test_too_many_who_connect_at_once_are_told_when_to_come_back() -> None:
+async def test_too_many_who_connect_at_once_are_told_when_to_come_back_each_at_another_time() -> None:
     async with running_executor() as executor, running_bridge(executor, accept_rate=0.2) as bridge:
         first = await bridge.connect()
         assert (await first.next())["type"] == "connection.ready"
-        second = await bridge.connect()
-        received = await second.ws.receive()
-        assert second.ws.close_code == 1013
-        assert "try again in" in str(received.extra)
-        assert await bridge.metric("weftline_bridge_connections_refused_total", reason="overloaded") == 1
+        told = []
+        for _ in range(3):
+            client = await bridge.connect()
+            told.append((await client.of_type("connection.draining"))["payload"]["reconnectAfterMs"])
+            received = await client.ws.receive()
+            assert client.ws.close_code == 1013
+            assert "try again in" in str(received.extra)
+        # One every five seconds, as the rate is.
+        assert [4500 < later - earlier < 5500 for earlier, later in itertools.pairwise(told)] == [True, True]
+        assert await bridge.metric("weftline_bridge_connections_refused_total", reason="overloaded") == 3
+
+
+async def test_who_is_one_too_many_is_told_to_come_back_at_some_time() -> None:
+    async with running_executor() as executor, running_bridge(executor, max_connections=1) as bridge:
+        await (await bridge.connect()).of_type("system.status")
+        told = []
+        for _ in range(8):
+            client = await bridge.connect()
+            told.append((await client.of_type("connection.draining"))["payload"]["reconnectAfterMs"])
+            assert await client.close_code() == 1013
+        assert all(500 <= each <= 20_000 for each in told)
+        assert len(set(told)) > 1
+        plain = await bridge.connect("plain")
+        assert await plain.close_code() == 1013
+        assert plain.seen == []
 
 
 async def test_commands_over_the_rate_are_refused_and_the_connection_stays() -> None:

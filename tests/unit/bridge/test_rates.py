@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weftline_bridge.rates import CommandRate, RateLimit, Verdict
+from weftline_bridge.rates import Appointments, CommandRate, RateLimit, Verdict
 
 
 def test_a_burst_may_happen_at_once_and_then_as_often_as_the_rate() -> None:
@@ -45,6 +45,27 @@ def test_a_clock_that_goes_back_gives_nothing_away() -> None:
     limit = RateLimit(rate=1.0, burst=1)
     assert limit.take(100.0)
     assert not any(limit.take(now) for now in (50.0, 99.0, 50.0, 100.5))
+
+
+@given(st.floats(0.1, 1000), st.lists(st.floats(0, 3) | st.just(0.0), min_size=1, max_size=200))
+def test_appointments_are_in_the_future_and_no_closer_to_each_other_than_the_rate(
+    rate: float, gaps: list[float]
+) -> None:
+    appointments = Appointments(rate, longest=20.0)
+    now, given_out = 100.0, [100.0]
+    for gap in gaps:
+        now += gap
+        pause = appointments.next(now)
+        assert 0 < pause <= 20.0
+        if pause < 20.0:
+            assert now + pause - given_out[-1] >= 1 / rate - 1e-9
+            given_out.append(now + pause)
+
+
+def test_who_would_have_to_wait_too_long_takes_no_appointment_from_others() -> None:
+    appointments = Appointments(rate=1.0, longest=2.0)
+    assert [appointments.next(0.0) for _ in range(4)] == [1.0, 2.0, 2.0, 2.0]
+    assert appointments.next(1.5) == pytest.approx(1.5)
 
 
 def test_a_client_that_goes_on_although_it_is_refused_is_disconnected() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import random
 
 from aiohttp import web
 
@@ -12,7 +13,7 @@ from weftline_bridge.auth import Identity, origin_of
 from weftline_bridge.errors import BridgeError, KeysUnavailableError, TokenRefusedError
 from weftline_bridge.frames import Dialect
 from weftline_bridge.protocol.names import CloseCode
-from weftline_bridge.rates import RateLimit
+from weftline_bridge.rates import Appointments, RateLimit
 from weftline_bridge.session.gatekeeper import Gatekeeper
 from weftline_bridge.session.registry import Registry
 from weftline_bridge.settings import ENV_PREFIX, Settings
@@ -25,13 +26,22 @@ BURST_SECONDS = 5.0
 WARN_SECONDS = 60.0
 
 
-class TurnedAwayError(BridgeError):
-    """A client is not let in; it is closed with `code` and told the reason."""
+SOONEST_SECONDS = 0.5
+LATEST_SECONDS = 20.0
+"""Between these is the time after which a client that is one too many is asked to come back."""
 
-    def __init__(self, code: CloseCode, reason: str) -> None:
+
+class TurnedAwayError(BridgeError):
+    """A client is not let in; it is closed with `code` and told the reason.
+
+    `again` is in how many seconds it may try again, None where that is of no use.
+    """
+
+    def __init__(self, code: CloseCode, reason: str, again: float | None = None) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
+        self.again = again
 
 
 class Admission:
@@ -42,6 +52,7 @@ class Admission:
         self._registry = registry
         self._gatekeeper = gatekeeper
         self._accepted = RateLimit(settings.accept_rate, settings.accept_rate * BURST_SECONDS)
+        self._appointments = Appointments(settings.accept_rate, LATEST_SECONDS - SOONEST_SECONDS)
         self._warned_at: float | None = None
 
     async def admit(self, request: web.Request, dialect: Dialect) -> Identity | None:
@@ -57,7 +68,7 @@ class Admission:
         except TokenRefusedError as error:
             raise TurnedAwayError(CloseCode.UNAUTHENTICATED, f"{error.code}: {error.message}") from None
         except KeysUnavailableError as error:
-            raise TurnedAwayError(CloseCode.OVERLOADED, error.message) from None
+            raise TurnedAwayError(CloseCode.OVERLOADED, error.message, _sometime()) from None
         if identity is None and dialect is Dialect.PLAIN:
             text = "a token is asked for: in the header Authorization, or by weftline.v1 in auth.refresh"
             raise TurnedAwayError(CloseCode.UNAUTHENTICATED, text)
@@ -68,14 +79,16 @@ class Admission:
     def _check_load(self, address: str) -> None:
         """Raises TurnedAwayError, before anything costly is done, for a client that is one too many."""
         if len(self._registry) >= self._settings.max_connections:
-            raise TurnedAwayError(CloseCode.OVERLOADED, "too many connections")
+            raise TurnedAwayError(CloseCode.OVERLOADED, "too many connections", _sometime())
         most, origin = self._settings.max_connections_per_address, origin_of(address)
         if most and origin is not None and self._registry.count_from(origin) >= most:
             self._warn(address, most)
-            raise TurnedAwayError(CloseCode.OVERLOADED, "too many connections from this address")
-        if not self._accepted.take(asyncio.get_running_loop().time()):
-            pause = math.ceil(self._accepted.pause) + 1
-            raise TurnedAwayError(CloseCode.OVERLOADED, f"too many clients connect at once: try again in {pause} s")
+            raise TurnedAwayError(CloseCode.OVERLOADED, "too many connections from this address", _sometime())
+        now = asyncio.get_running_loop().time()
+        if not self._accepted.take(now):
+            again = SOONEST_SECONDS + self._appointments.next(now)
+            reason = f"too many clients connect at once: try again in {math.ceil(again)} s"
+            raise TurnedAwayError(CloseCode.OVERLOADED, reason, again)
 
     def _warn(self, address: str, most: int) -> None:
         now = asyncio.get_running_loop().time()
@@ -85,3 +98,8 @@ class Admission:
                 "%s has %d connections, and gets no more: if it is a proxy, name it in %sTRUSTED_PROXIES",
                 *(address, most, ENV_PREFIX),
             )
+
+
+def _sometime() -> float:
+    """A time to come back where nobody knows when there will be room: random, so that not all come at once."""
+    return random.uniform(SOONEST_SECONDS, LATEST_SECONDS)

@@ -96,7 +96,7 @@ class Endpoint:
         try:
             identity = await self._admission.admit(request, dialect)
         except TurnedAwayError as error:
-            return await self._turn_away(request, protocol, error.code, error.reason)
+            return await self._turn_away(request, protocol, error.code, error.reason, error.again)
         ws = self._socket(protocol)
         await ws.prepare(request)
         await self._serve(request, ws, dialect, identity)
@@ -113,10 +113,15 @@ class Endpoint:
             timeout=CLOSE_SECONDS,
         )
 
-    async def _turn_away(self, request: web.Request, protocol: str, code: CloseCode, reason: str) -> Socket:
+    async def _turn_away(
+        self, request: web.Request, protocol: str, code: CloseCode, reason: str, again: float | None = None
+    ) -> Socket:
         ws = self._socket(protocol)
         await ws.prepare(request)
         self._metrics.refused.labels(code.name.lower()).inc()
+        if again is not None and protocol == SUBPROTOCOL:
+            advice = self._mint.draining(round(again * 1000))
+            await ws.send_frame(b"[%b]" % advice.data, WSMsgType.TEXT)
         await ws.close(code=code, message=reason.encode())
         return ws
 
