@@ -5,23 +5,34 @@ KEEP_META = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO 
 LAST_COMMIT = "SELECT max(commit_no) FROM chunk"
 HEAD = "SELECT head, oldest FROM workflow WHERE id = ?"
 
-INSERT_WORKFLOW = "INSERT INTO workflow (id, head, oldest) VALUES (?, 0, 1) ON CONFLICT (id) DO NOTHING"
-WORKFLOW_KEY = "SELECT key FROM workflow WHERE id = ?"
-MOVE_HEAD = "UPDATE workflow SET head = ? WHERE key = ? AND head = ?"
+NEWEST_WORKFLOW = "SELECT coalesce(max(key), 0) FROM workflow"
+NEWEST_RUN = "SELECT coalesce(max(key), 0) FROM run"
+WORKFLOW_KEYS = "SELECT json_group_object(id, key) FROM workflow WHERE id IN (SELECT value FROM json_each(?))"
+RUN_KEYS = "SELECT json_group_object(id, key) FROM run WHERE id IN (SELECT value FROM json_each(?))"
 
-INSERT_RUN = (
-    "INSERT INTO run (id, workflow_key, state, first_seq, started_at, total_nodes, parent) VALUES (?, ?, ?, ?, ?, ?, ?)"
+# For many rows at once, which stand where `{values}` does.
+INSERT_WORKFLOWS = (
+    "INSERT INTO workflow (key, id, head, oldest) SELECT column1, column2, 0, 1 FROM (VALUES {values}) WHERE true"
 )
-RUN_KEY = "SELECT key FROM run WHERE id = ?"
-RUN_ID = "SELECT id FROM run WHERE key = ?"
-KNOWN_RUNS = "SELECT run.id FROM json_each(?) AS asked JOIN run ON run.id = asked.value"
-UPDATE_RUN = "UPDATE run SET state = ?, ended_at = ? WHERE key = ?"
-
-INSERT_CHUNK = "INSERT INTO chunk (commit_no, workflow_key, run_key, last_seq, body) VALUES (?, ?, ?, ?, ?)"
-INSERT_COMMAND = (
-    "INSERT INTO command (workflow_key, id, name, run_key, seq) VALUES (?, ?, ?, ?, ?) "
+MOVE_HEADS = (
+    "UPDATE workflow SET head = moved.column3 FROM (VALUES {values}) AS moved "
+    "WHERE workflow.key = moved.column1 AND workflow.head = moved.column2"
+)
+INSERT_RUNS = (
+    "INSERT INTO run (key, id, workflow_key, state, first_seq, started_at, total_nodes, parent) VALUES {values}"
+)
+INSERT_CHUNKS = "INSERT INTO chunk (commit_no, workflow_key, run_key, last_seq, body) VALUES {values}"
+UPDATE_RUNS = (
+    "UPDATE run SET state = changed.column2, ended_at = changed.column3 FROM (VALUES {values}) AS changed "
+    "WHERE run.key = changed.column1"
+)
+INSERT_COMMANDS = (
+    "INSERT INTO command (workflow_key, id, name, run_key, seq) VALUES {values} "
     "ON CONFLICT (workflow_key, id) DO NOTHING"
 )
+
+RUN_ID = "SELECT id FROM run WHERE key = ?"
+KNOWN_RUNS = "SELECT run.id FROM json_each(?) AS asked JOIN run ON run.id = asked.value"
 FIND_COMMAND = (
     "SELECT command.name, run.id, command.seq FROM command "
     "JOIN workflow ON workflow.key = command.workflow_key JOIN run ON run.key = command.run_key "

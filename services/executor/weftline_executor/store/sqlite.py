@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from weftline_executor.errors import (
-    BatchRefused,
-    StaleWriter,
     StoreCorrupt,
     StoreLocked,
     StoreUnavailable,
@@ -25,14 +23,14 @@ from weftline_executor.model.events import Event
 from weftline_executor.model.records import Batch, CommandRecord, Head, Retention, RunRecord
 from weftline_executor.model.states import RunState
 from weftline_executor.store import queries
-from weftline_executor.store.batches import cut, pieces, run_change, started
+from weftline_executor.store.batches import cut
 from weftline_executor.store.opening import check_ours, connect, why_failed, why_unusable
 from weftline_executor.store.worker import Worker
+from weftline_executor.store.writing import BatchWriter
 
 SCHEMA_VERSION = 3
 FILE_NAME = "events.sqlite3"
 LOCK_NAME = "lock"
-MAX_CACHED_KEYS = 100_000
 PAGE_BYTES = 4 << 20
 """How many bytes of events one read gives at most, over its first batch."""
 
@@ -41,9 +39,6 @@ RUNS_AT_ONCE = 16
 
 OLDEST_AT_ONCE = 1024
 """How many runs that may go are listed at once, where the log is too large."""
-
-# What SQLite or the encoder says of values that it will never take, as opposed to a disk that is full now.
-_UNFIT = (sqlite3.IntegrityError, sqlite3.DataError, ValueError, TypeError, OverflowError)
 
 _T = TypeVar("_T")
 _decoder = msgspec.json.Decoder(tuple[Event, ...])
@@ -60,13 +55,12 @@ class SqliteStore:
         self._writer = Worker("weftline-store-writer")
         self._reader = Worker("weftline-store-reader")
         self._write_connection: sqlite3.Connection | None = None
+        self._batch_writer: BatchWriter | None = None
         self._read_connection: sqlite3.Connection | None = None
         self._lock: int | None = None
         self._epoch = ""
         self._log_id = ""
         self._last_commit = 0
-        self._workflow_keys: dict[str, int] = {}
-        self._run_keys: dict[str, int] = {}
 
     @property
     def epoch(self) -> str:
@@ -167,7 +161,7 @@ class SqliteStore:
         return deleted
 
     async def _is_over(self, max_bytes: int) -> bool:
-        return await self._in(self._writer, lambda: _used_bytes(self._writing())) > max_bytes
+        return await self._in(self._writer, lambda: _used_bytes(self._writing()[0])) > max_bytes
 
     async def _delete(self, runs: Sequence[tuple[int]]) -> list[str]:
         return await self._in(self._writer, lambda: self._delete_runs([run[0] for run in runs]))
@@ -194,6 +188,7 @@ class SqliteStore:
             self._write_connection = connect(path)
             self._migrate(self._write_connection)
             self._read_meta(self._write_connection)
+            self._batch_writer = BatchWriter(self._write_connection)
         except OSError as error:
             raise StoreUnusable(
                 f"data directory {self._directory} can't be used: {error.strerror} (WEFTLINE_EXECUTOR_DATA_DIR)"
@@ -254,75 +249,25 @@ class SqliteStore:
             self._read_connection.execute("PRAGMA query_only = ON")
         return self._read_connection
 
-    def _writing(self) -> sqlite3.Connection:
-        if self._write_connection is None:
+    def _writing(self) -> tuple[sqlite3.Connection, BatchWriter]:
+        if self._write_connection is None or self._batch_writer is None:
             raise StoreUnavailable("the event log is closed")
-        return self._write_connection
+        return self._write_connection, self._batch_writer
 
     def _append(self, batches: Sequence[Batch]) -> list[Batch]:
-        connection = self._writing()
-        commit = self._last_commit
+        connection, writer = self._writing()
         connection.execute("BEGIN IMMEDIATE")
         try:
-            stored = []
-            for batch in batches:
-                commit = self._insert(connection, batch, commit)
-                stored.append(msgspec.structs.replace(batch, commit=commit, commands=()))
+            stored = writer.insert(batches, self._last_commit)
             connection.execute("COMMIT")
         except BaseException:
             # Before the rollback, which may fail too: a key that is not in the log must not be used again.
-            self._workflow_keys.clear()
-            self._run_keys.clear()
+            writer.forget()
             _roll_back(connection)
             raise
-        self._last_commit = commit
+        if stored:
+            self._last_commit = stored[-1].commit
         return stored
-
-    def _insert(self, connection: sqlite3.Connection, batch: Batch, commit: int) -> int:
-        """Inserts a batch after `commit`, and gives the commit of its last piece."""
-        try:
-            return self._insert_rows(connection, batch, commit)
-        except _UNFIT as error:
-            raise BatchRefused([batch.workflow_id], str(error)) from error
-
-    def _insert_rows(self, connection: sqlite3.Connection, batch: Batch, commit: int) -> int:
-        workflow = self._workflow_key(connection, batch.workflow_id)
-        moved = connection.execute(queries.MOVE_HEAD, (batch.last_seq, workflow, batch.first_seq - 1))
-        if moved.rowcount != 1:
-            raise StaleWriter(batch.workflow_id, batch.first_seq - 1)
-        start = started(batch)
-        if start is not None:
-            parent = start.parent.workflow_id if start.parent else None
-            row = (batch.run_id, workflow, RunState.RUNNING, start.seq, start.at, start.total_nodes, parent)
-            connection.execute(queries.INSERT_RUN, row)
-        run = self._run_key(connection, batch.run_id)
-        for piece in pieces(batch.events):
-            commit += 1
-            connection.execute(queries.INSERT_CHUNK, (commit, workflow, run, piece.events[-1].seq, piece.body))
-        change = run_change(batch)
-        if change is not None:
-            connection.execute(queries.UPDATE_RUN, (change.state, change.ended_at, run))
-            if change.ended_at is not None:
-                self._run_keys.pop(batch.run_id, None)
-        for command in batch.commands:
-            connection.execute(queries.INSERT_COMMAND, (workflow, command.id, command.name, run, command.seq))
-        return commit
-
-    def _workflow_key(self, connection: sqlite3.Connection, workflow_id: str) -> int:
-        key = self._workflow_keys.get(workflow_id)
-        if key is None:
-            connection.execute(queries.INSERT_WORKFLOW, (workflow_id,))
-            key = connection.execute(queries.WORKFLOW_KEY, (workflow_id,)).fetchone()[0]
-            if len(self._workflow_keys) >= MAX_CACHED_KEYS:
-                self._workflow_keys.clear()
-            self._workflow_keys[workflow_id] = key
-        return int(key)
-
-    def _run_key(self, connection: sqlite3.Connection, run_id: str) -> int:
-        key = self._run_keys.get(run_id)
-        if key is None:
-            key = self._run_keys[run_id] = connection.execute(queries.RUN_KEY, (run_id,)).fetchone()[0]
-        return int(key)
 
     def _read(self, statement: str, parameters: Sequence[object]) -> list[Batch]:
         batches: list[Batch] = []
@@ -340,7 +285,7 @@ class SqliteStore:
         return batches
 
     def _delete_runs(self, runs: list[int]) -> list[str]:
-        connection = self._writing()
+        connection, writer = self._writing()
         connection.execute("BEGIN IMMEDIATE")
         try:
             ids = [connection.execute(queries.RUN_ID, (run,)).fetchone()[0] for run in runs]
@@ -348,7 +293,7 @@ class SqliteStore:
                 row = connection.execute(queries.RUN_RANGE, (run,)).fetchone()
                 if row[-1]:
                     # Its workflow may go with it, and comes again with another key if it does.
-                    self._workflow_keys.clear()
+                    writer.forget()
                 parameters = dict(zip(("run", "workflow", "first", "last", "body"), row, strict=True))
                 for statement in queries.DELETE_RUN:
                     connection.execute(statement, parameters)

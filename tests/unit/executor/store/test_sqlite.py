@@ -113,7 +113,7 @@ async def test_damaged_events_are_named_and_what_is_before_and_after_them_can_be
     async with opened(tmp_path) as store:
         await put_run(store, "good", "g")
         await put_run(store, "bad", "b")
-        store._writing().execute("UPDATE chunk SET body = ? WHERE commit_no = 5", (body,))
+        store._writing()[0].execute("UPDATE chunk SET body = ? WHERE commit_no = 5", (body,))
         assert await seqs(store, "good") == [1, 2, 3, 4]
         assert await seqs(store, "bad") == [1]
         assert [each.commit for each in await store.read_all(0)] == [1, 2, 3, 4]
@@ -171,7 +171,7 @@ async def test_a_run_is_deleted_without_looking_at_the_other_runs_of_its_workflo
     async with opened(tmp_path) as store:
         parameters = {"run": 1, "workflow": 1, "first": 1, "last": 4, "body": 1}
         for statement in queries.DELETE_RUN:
-            plan = store._writing().execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+            plan = store._writing()[0].execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
             assert all("SCAN" not in step[3] for step in plan), (statement, plan)
             chunk = [step[3] for step in plan if "chunk" in step[3]]
             assert all("last_seq" in step for step in chunk)
@@ -188,7 +188,7 @@ async def test_a_closed_log_says_that_it_cannot_be_written(tmp_path: Path) -> No
 async def test_a_write_that_the_disk_refuses_leaves_nothing_and_can_be_tried_again(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await put_run(store, "w", "r", ends=False)
-        connection = store._writing()
+        connection = store._writing()[0]
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StoreUnavailable, match="full"):
