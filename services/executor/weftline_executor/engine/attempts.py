@@ -88,7 +88,7 @@ class Attempts:
         self._journal = journal
         self._timers = timers
         self._data = RunData(run.graph, run.projection)
-        self._prepared = PreparedNode.all(run.graph.nodes, runtime.catalog)
+        self._prepared = runtime.compiler.prepared(run.graph)
         self._running: dict[int, Attempt] = {}
         self._numbers: dict[int, int] = {}
         self._recovered: set[int] = set()

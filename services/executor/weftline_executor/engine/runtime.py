@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from weftline_executor.artifacts import Artifacts
 from weftline_executor.engine.bodies import Bodies
 from weftline_executor.engine.commit import Committer
+from weftline_executor.engine.compiler import Compiler
 from weftline_executor.engine.errands import Errands
 from weftline_executor.engine.estimate import DurationHistory
 from weftline_executor.engine.large_outputs import LargeOutputs
@@ -39,6 +40,7 @@ class Runtime:
     slots: Slots
     bodies: Bodies
     history: DurationHistory
+    compiler: Compiler
     metrics: Metrics
     catalog: Catalog
     on_telemetry: Callable[[str, str, Telemetry], None]

@@ -15,6 +15,7 @@ from weftline_executor.engine.attempt import Attempt
 from weftline_executor.engine.bodies import Bodies
 from weftline_executor.engine.commands import Commands
 from weftline_executor.engine.commit import Committer
+from weftline_executor.engine.compiler import Compiler
 from weftline_executor.engine.errands import Errands
 from weftline_executor.engine.estimate import DurationHistory
 from weftline_executor.engine.large_outputs import LargeOutputs
@@ -38,7 +39,7 @@ from weftline_executor.errors import (
     StoreUnavailable,
     WorkflowNotFound,
 )
-from weftline_executor.graph import Graph, Limits, compile_graph
+from weftline_executor.graph import Graph, Limits
 from weftline_executor.metrics import Metrics
 from weftline_executor.model.events import ParentNode, Telemetry
 from weftline_executor.model.records import Batch, Retention, RunRecord
@@ -48,9 +49,6 @@ from weftline_executor.tracing import Tracing
 
 CLOSE_SECONDS = 5.0
 """How long the end waits for what is being stored, and for what is being committed."""
-
-LARGE_DEFINITION = 128 * 1024
-"""Above this size a definition is compiled in a thread, so that it does not stall other runs."""
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +105,7 @@ class Engine:
         self._store = store
         self._files = files or Files(MEMORY)
         self._catalog = catalog
+        self._compiler = Compiler(catalog, config.limits)
         self._config = config
         self._metrics = metrics
         self._now = now
@@ -138,6 +137,7 @@ class Engine:
             Slots(config.concurrency),
             self._bodies,
             DurationHistory(),
+            self._compiler,
             metrics,
             catalog,
             self._telemetry,
@@ -242,9 +242,7 @@ class Engine:
 
     async def compile(self, definition: bytes) -> Graph:
         """The graph of a definition. Raises InvalidWorkflow with every fault."""
-        if len(definition) > LARGE_DEFINITION:
-            return await asyncio.to_thread(compile_graph, definition, self._catalog, self._config.limits)
-        return compile_graph(definition, self._catalog, self._config.limits)
+        return await self._compiler.compile(definition)
 
     def refuse_if_unable(self) -> None:
         """See Host."""

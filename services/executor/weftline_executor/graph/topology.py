@@ -15,6 +15,7 @@ class Graph:
     """
 
     __slots__ = (
+        "__weakref__",
         "config",
         "edges",
         "finals",
