@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from weftline_executor.errors import BatchRefused, StoreUnavailable
@@ -28,6 +28,8 @@ class Writer(Protocol):
 class Committer:
     """Commits what writers have marked, one transaction at a time, and hands the durable batches to `on_committed`.
 
+    `tell` is given the same batches when what `on_committed` made of them is on its way to the disk, or nothing is: the
+    disk is what the next nodes wait for, and watchers need not hold it up. Nothing else happens between the two.
     When the store can't write, `on_failure` is told and the same batches are tried again every second; nothing new is
     taken meanwhile, so the runs stand still. `healthy` says whether the last try succeeded. `on_refused` is told of
     batches that the store will never take, which are let go.
@@ -38,12 +40,14 @@ class Committer:
         store: Store,
         metrics: Metrics,
         on_committed: Callable[[Sequence[Batch]], None],
+        tell: Callable[[Sequence[Batch]], None],
         on_failure: Callable[[StoreUnavailable], None],
         on_refused: Callable[[BatchRefused], None],
     ) -> None:
         self._store = store
         self._metrics = metrics
         self._on_committed = on_committed
+        self._tell = tell
         self._on_failure = on_failure
         self._on_refused = on_refused
         self._marked: list[Writer] = []
@@ -60,25 +64,30 @@ class Committer:
 
     async def run(self) -> None:
         """Commits until cancelled."""
+        untold: Sequence[Batch] = ()
         while True:
-            await self._wake.wait()
+            if not self._marked:
+                self._tell(untold)
+                untold = ()
+                self._idle.set()
+                await self._wake.wait()
             self._wake.clear()
             marked, self._marked = self._marked, []
             batches = [writer.take() for writer in marked]
-            if batches:
-                self._on_committed(await self._append(batches))
-            if not self._marked:
-                self._idle.set()
+            appending = self._store.append(batches)
+            self._tell(untold)
+            untold = await self._stored(batches, appending)
+            self._on_committed(untold)
 
     async def drained(self) -> None:
         """Waits until nothing is left to commit."""
         await self._idle.wait()
 
-    async def _append(self, batches: list[Batch]) -> list[Batch]:
+    async def _stored(self, batches: Sequence[Batch], appending: Awaitable[Sequence[Batch]]) -> Sequence[Batch]:
+        begun = time.perf_counter()
         while True:
-            begun = time.perf_counter()
             try:
-                stored = await self._store.append(batches)
+                stored = await appending
             except StoreUnavailable as error:
                 if self.healthy:
                     _log.error("cannot write events, trying again every %.0f s: %s", RETRY_SECONDS, error)
@@ -86,11 +95,14 @@ class Committer:
                 self._metrics.commit_failures.inc()
                 self._on_failure(error)
                 await asyncio.sleep(RETRY_SECONDS)
+                begun = time.perf_counter()
+                appending = self._store.append(batches)
                 continue
             except BatchRefused as error:
                 # The log will never take these; the batches of other workflows must not wait for them.
                 self._on_refused(error)
                 batches = [batch for batch in batches if batch.workflow_id not in error.workflow_ids]
+                appending = self._store.append(batches)
                 continue
             if not self.healthy:
                 _log.warning("events are written again")

@@ -111,7 +111,7 @@ class Engine:
         self._now = now
         self._tracing = tracing
         self._loops = NodeLoops(config.blocked_loop_seconds)
-        self._committer = Committer(store, metrics, self._committed, self._unwritable, self._refused)
+        self._committer = Committer(store, metrics, self._committed, self._tell, self._unwritable, self._refused)
         loop = asyncio.get_running_loop()
         self.runs: dict[str, Run] = {}
         self._processes = Processes(loop, config.workers, config.max_output_bytes, metrics)
@@ -268,7 +268,10 @@ class Engine:
                     _log.critical("run %s of %s stands still", run.run_id, run.workflow_id, exc_info=True)
                     del self.runs[run.workflow_id]
         self._metrics.events.inc(events)
-        self._listener.committed(batches)
+
+    def _tell(self, batches: Sequence[Batch]) -> None:
+        if batches:
+            self._listener.committed(batches)
 
     def _refused(self, error: BatchRefused) -> None:
         for workflow_id in error.workflow_ids:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from weftline_executor.model.records import Batch, CommandRecord, Head, Retention, RunRecord
@@ -38,9 +38,10 @@ class Store(Protocol):
         """Lets go of the log, after what was asked before."""
         ...
 
-    async def append(self, batches: Sequence[Batch]) -> list[Batch]:
+    def append(self, batches: Sequence[Batch]) -> Awaitable[list[Batch]]:
         """Commits all `batches` at once and gives them back with their `commit`, durable.
 
+        An adapter that works in a thread begins when it is called, before it is awaited.
         A batch whose events are large is kept in several pieces with consecutive commits; its `commit` is the last of
         them, and reads give each piece as a batch.
 

@@ -88,9 +88,9 @@ class SqliteStore:
         self._reader.close()
         self._writer.close()
 
-    async def append(self, batches: Sequence[Batch]) -> list[Batch]:
+    def append(self, batches: Sequence[Batch]) -> Awaitable[list[Batch]]:
         """See Store."""
-        return await self._in(self._writer, lambda: self._append(batches))
+        return self._in(self._writer, lambda: self._append(batches))
 
     async def read(self, workflow_id: str, after_seq: int, limit: int = 64) -> list[Batch]:
         """See Store."""

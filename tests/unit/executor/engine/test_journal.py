@@ -52,7 +52,9 @@ class Commits:
         self.told: list[list[Batch]] = []
         self.journals: dict[str, Journal] = {}
         self.refused: list[BatchRefused] = []
-        self.committer = Committer(store, self.metrics, self._committed, lambda error: None, self.refused.append)
+        self.committer = Committer(
+            store, self.metrics, self._committed, lambda batches: None, lambda error: None, self.refused.append
+        )
 
     def _committed(self, batches: Sequence[Batch]) -> None:
         self.told.append(list(batches))
@@ -114,6 +116,35 @@ async def test_what_is_said_during_an_append_goes_into_the_next(commits: Commits
     await commits.committer.drained()
     assert commits.store.asked == [["a"], ["a", "b"]]
     assert [len(batch.events) for told in commits.told for batch in told] == [1, 2, 1]
+
+
+class EagerStore(SlowStore):
+    """A store that begins to append when it is called, as one does that works in a thread."""
+
+    def append(self, batches: Sequence[Batch]) -> asyncio.Task[list[Batch]]:  # type: ignore[override]
+        """See Store."""
+        self.begun = batches[-1].last_seq
+        return asyncio.get_running_loop().create_task(super().append(batches))
+
+
+async def test_what_is_durable_is_told_when_what_follows_from_it_is_on_its_way() -> None:
+    store = EagerStore()
+    begun_when_told: list[tuple[int, int]] = []
+
+    def follow(batches: Sequence[Batch]) -> None:
+        if batches[-1].last_seq < 3:
+            write(journal)
+
+    def tell(batches: Sequence[Batch]) -> None:
+        begun_when_told.extend((batch.last_seq, store.begun) for batch in batches)
+
+    committer = Committer(store, Metrics(), follow, tell, lambda error: None, lambda error: None)
+    journal = Journal(committer, "w", "r", 0)
+    task = asyncio.create_task(committer.run())
+    write(journal)
+    await committer.drained()
+    task.cancel()
+    assert begun_when_told == [(1, 2), (2, 3), (3, 3)]
 
 
 async def test_the_committer_is_drained_when_also_what_was_said_meanwhile_is_durable(commits: Commits) -> None:
