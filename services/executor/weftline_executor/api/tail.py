@@ -139,11 +139,12 @@ class Watcher:
 
     async def wait(self, seconds: float) -> bool:
         """Waits for something to do; gives False after that many seconds of nothing."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return False
+        if not self._wake.is_set():
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                return False
         self._wake.clear()
         return True
 

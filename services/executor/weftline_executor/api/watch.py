@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
@@ -21,6 +22,9 @@ from weftline_executor.model.records import Batch
 from weftline_executor.store.batches import cut
 
 MAX_RESPONSE_BYTES = 256 * 1024
+PACE_SECONDS = 0.001
+"""So long after a response, whatever came meanwhile goes into the next: each costs as much as many events in it."""
+
 _STARTS = enum_names(pb.WatchFrom.items())
 _COMMIT_TAG = b"\x30"  # field 6 (`commit`) of WatchEventsResponse, varint
 
@@ -94,6 +98,7 @@ class _Watch(ABC):
             raise ShuttingDown
         while (response := self.next_response()) is not None:
             yield response
+            await asyncio.sleep(PACE_SECONDS)
         if self.watcher.lagged:
             self.metrics.watch_lags.inc()
             self.watcher.restart()
