@@ -77,8 +77,8 @@ async def test_an_event_names_as_many_nodes_in_flight_as_fit(executor: RunningEx
         for each in nodes:
             await watch.until(is_node(each["id"], "running"))
         await executor.client.pause(reason="\x01" * 1024, by="\x01" * 256)
-        gate.open()
         await executor.client.resume()
+        gate.open()
         await watch.until(is_terminal)
         events = watch.durable
     check_run(events)

@@ -99,7 +99,8 @@ async def test_another_type_or_another_version_of_it_is_another_result(
     found = executor.types.get("test.echo")
     assert found is not None
     monkeypatch.setattr(executor.types, "get", lambda _name: replace(found, version="2"))
-    assert await reasons(client, chain(cached("a", "test.echo", value=1))) == [""]
+    # Labels make it another definition, of which no graph is kept, and change nothing else.
+    assert await reasons(client, chain(cached("a", "test.echo", value=1), labels={"of": "the new version"})) == [""]
 
 
 async def test_an_expression_is_judged_by_its_value_and_one_for_each_item_by_what_it_reads(
