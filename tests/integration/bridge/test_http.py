@@ -137,6 +137,6 @@ async def test_messages_and_bytes_sent_are_counted_alike_for_the_process_and_its
             for sample in family.samples
             if sample.name == "weftline_bridge_messages_total" and sample.labels["direction"] == "out"
         )
-        assert total == sum(session.sent for session in registry) == sum(len(client.seen) for client in clients)
+        assert total == sum(session.tape.sent for session in registry) == sum(len(client.seen) for client in clients)
         counted = await bridge.metric("weftline_bridge_message_bytes_total", direction="out")
-        assert counted == sum(session.sent_bytes for session in registry)
+        assert counted == sum(session.tape.sent_bytes for session in registry)

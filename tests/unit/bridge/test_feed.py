@@ -18,6 +18,7 @@ from weftline_bridge.hub.flushing import Flushable
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import ProgressPayload
 from weftline_bridge.protocol.state import WorkflowState
+from weftline_bridge.recorder import Tape
 
 
 class Turns:
@@ -25,6 +26,7 @@ class Turns:
 
     def __init__(self) -> None:
         self.marked: list[Flushable] = []
+        self.written = 0
 
     def mark(self, item: Flushable) -> None:
         self.marked.append(item)
@@ -39,10 +41,13 @@ class Turns:
 
 
 class Recorder:
-    """A reader that keeps what it is told."""
+    """A reader that keeps what it is told, and takes nothing straight as its socket would."""
+
+    straight = False
 
     def __init__(self, dialect: Dialect = Dialect.V1) -> None:
         self.dialect = dialect
+        self.tape = Tape(None, lambda: 0)
         self.messages: list[Message] = []
         self.cut_off: set[str] = set()
 
@@ -52,6 +57,12 @@ class Recorder:
     def take(self, delivery: Delivery) -> None:
         for batch in delivery.batches:
             self.offer(batch)
+
+    def write_bytes(self, data: bytes) -> None:
+        raise AssertionError("nothing may be written to it")
+
+    def has_room(self) -> bool:
+        return True
 
     async def room(self) -> None:
         """There is always room."""

@@ -45,6 +45,8 @@ class RecordPages:
         if log is None:
             return self._unknown("connection")
         session = next((each for each in self._registry if each.id == log.id), None)
+        if session is not None:
+            session.tape.settle()
         identity, subject = request[IDENTITY], session.subject if session else log.subject
         if not identity.view.everything and subject != identity.subject:
             return self._unknown("connection")

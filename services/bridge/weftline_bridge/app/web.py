@@ -163,8 +163,8 @@ class Pages:
             self._hub.subscriptions(session),
             session.queued_bytes,
             None if session.rtt is None else round(session.rtt * 1000, 3),
-            session.sent,
-            session.sent_bytes,
+            session.tape.sent,
+            session.tape.sent_bytes,
             session.received,
             session.mode,
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from weftline_bridge.auth import Scope
-from weftline_bridge.frames import Batch, Delivery, Dialect, Message
+from weftline_bridge.frames import Message
+from weftline_bridge.hub.group import Group, Reader
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import GapPayload
 
@@ -34,70 +35,60 @@ class View(NamedTuple):
 WHOLE = View(telemetry=True, level=1)
 
 
-class Reader(Protocol):
-    """Someone to whom messages are delivered."""
-
-    @property
-    def dialect(self) -> Dialect:
-        """The dialect in which it understands messages."""
-
-    def offer(self, batch: Batch) -> None:
-        """Take a batch for this reader in particular, without waiting and without failing."""
-
-    def take(self, delivery: Delivery) -> None:
-        """Take what it has in common with many others, after all that it was offered; as `offer` else."""
-
-    async def room(self) -> None:
-        """Return when all that was offered has been handed to its socket."""
-
-    @property
-    def cut_off(self) -> Collection[str]:
-        """The workflows whose events it does not take any more, because it is too slow, until `reopen`."""
-
-    def reopen(self, workflow_id: str) -> None:
-        """Take the events of a workflow again."""
-
-
 class Audience:
-    """Readers by view, in the order in which they came."""
+    """Readers by view, and in each view by dialect, in the order in which they came."""
 
     __slots__ = ("views",)
 
     def __init__(self) -> None:
-        self.views: dict[View, dict[Reader, None]] = {}
+        self.views: dict[View, list[Group]] = {}
 
     def __bool__(self) -> bool:
         return bool(self.views)
 
     def __contains__(self, reader: Reader) -> bool:
-        return any(reader in readers for readers in self.views.values())
+        return self.view_of(reader) is not None
 
     def add(self, reader: Reader, view: View) -> None:
-        """Add a reader."""
-        self.views.setdefault(view, {})[reader] = None
+        """Add a reader that is not here."""
+        groups = self.views.setdefault(view, [])
+        group = next((each for each in groups if each.dialect is reader.dialect), None)
+        if group is None:
+            group = Group(reader.dialect)
+            groups.append(group)
+        group.add(reader)
 
     def discard(self, reader: Reader) -> bool:
         """Remove a reader; whether it was there."""
-        for view, readers in self.views.items():
-            if reader in readers:
-                del readers[reader]
-                if not readers:
-                    del self.views[view]
-                return True
-        return False
+        view = self.view_of(reader)
+        if view is None:
+            return False
+        for group in self.views[view]:
+            if reader in group.readers:
+                group.remove(reader)
+        if not self.readers_in(view):
+            del self.views[view]
+        return True
 
     def view_of(self, reader: Reader) -> View | None:
         """What a reader asked to see, None when it is not here."""
-        return next((view for view, readers in self.views.items() if reader in readers), None)
+        for view, groups in self.views.items():
+            for group in groups:
+                if reader in group.readers:
+                    return view
+        return None
+
+    def readers_in(self, view: View) -> list[Reader]:
+        """The readers with one view."""
+        return [reader for group in self.views.get(view, ()) for reader in group.readers]
 
     def readers(self) -> list[Reader]:
         """All readers."""
-        return [reader for readers in self.views.values() for reader in readers]
+        return [reader for view in self.views for reader in self.readers_in(view)]
 
     def readers_of(self, workflow_id: str) -> list[Reader]:
         """All readers that see a workflow."""
-        covering = [readers for view, readers in self.views.items() if view.covers(workflow_id)]
-        return [reader for readers in covering for reader in readers]
+        return [reader for view in self.views if view.covers(workflow_id) for reader in self.readers_in(view)]
 
 
 class Filter:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Protocol
 
 from weftline_bridge.frames import Batch, Delivery, Wire
-from weftline_bridge.hub.audience import Audience, Filter, Reader, View
+from weftline_bridge.hub.audience import Audience, Filter, View
 from weftline_bridge.hub.flushing import Flushable
+from weftline_bridge.hub.group import Group, Reader
 from weftline_bridge.protocol.minting import Mint
 
 
@@ -19,6 +20,10 @@ class Turns(Protocol):
 
     def account(self, wire: Wire) -> None:
         """Count what was written of a wire."""
+
+    @property
+    def written(self) -> int:
+        """The bytes of all wires that were accounted for, whoever they were written to."""
 
 
 class Caster:
@@ -53,25 +58,11 @@ class Caster:
         if not batches:
             return
         own, everyone = self.readers.views, self.everyone.views
-        covering = {view: readers for view, readers in everyone.items() if view.covers(self._workflow_id)}
+        covering = {view: groups for view, groups in everyone.items() if view.covers(self._workflow_id)}
         for view in {*own, *covering}:
             shaped = batches if view.whole else self._shaped(view, batches)
-            if not shaped:
-                continue
-            others: Iterable[Reader] = covering.get(view, ())
-            if self.exempt:
-                others = [reader for reader in others if reader not in self.exempt]
-            if self._floors:
-                self._offer_above_floors(shaped, [*own.get(view, ()), *others])
-                continue
-            delivery = Delivery(shaped)
-            for reader in own.get(view, ()):
-                reader.take(delivery)
-            for reader in others:
-                reader.take(delivery)
-            for wire in delivery.wires:
-                if wire is not None:
-                    self._turns.account(wire)
+            if shaped:
+                self._hand_out(shaped, own.get(view, ()), covering.get(view, ()))
         if self._floors:
             head = max(message.seq for batch in batches for message in batch.messages)
             self._floors = {reader: floor for reader, floor in self._floors.items() if floor > head}
@@ -110,9 +101,9 @@ class Caster:
         gap = found.flush() if found is not None else []
         if gap:
             batch = Batch(gap)
-            for reader in self.readers.views.get(view, ()):
+            for reader in self.readers.readers_in(view):
                 reader.offer(batch)
-            for reader in self.everyone.views.get(view, ()):
+            for reader in self.everyone.readers_in(view):
                 if reader not in self.exempt:
                     reader.offer(batch)
 
@@ -133,6 +124,28 @@ class Caster:
             filter_ = self._filters[view] = Filter(view, self._workflow_id, self._mint)
         passed = filter_.apply([message for batch in batches for message in batch.messages])
         return [Batch(passed)] if passed else []
+
+    def _hand_out(self, shaped: list[Batch], own: Sequence[Group], everyone: Sequence[Group]) -> None:
+        exempt = self.exempt
+        if self._floors:
+            readers = [reader for group in own for reader in group.readers]
+            readers += [reader for group in everyone for reader in group.readers if reader not in exempt]
+            self._offer_above_floors(shaped, readers)
+            return
+        delivery = Delivery(shaped)
+        turns, at = self._turns, self._mint.now()
+        for group in own:
+            group.cast(delivery, at, turns.written)
+        for group in everyone:
+            if exempt.isdisjoint(group.readers):
+                group.cast(delivery, at, turns.written)
+                continue
+            for reader in group.readers:
+                if reader not in exempt:
+                    reader.take(delivery)
+        for wire in delivery.wires:
+            if wire is not None:
+                turns.account(wire)
 
     def _offer_above_floors(self, batches: list[Batch], readers: list[Reader]) -> None:
         messages = [message for batch in batches for message in batch.messages]

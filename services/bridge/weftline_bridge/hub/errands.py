@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 
-from weftline_bridge.hub.audience import Reader
+from weftline_bridge.hub.group import Reader
 from weftline_bridge.hub.tasks import TaskOwner
 
 

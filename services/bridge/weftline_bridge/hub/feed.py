@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from weftline_bridge.frames import Batch, Dialect, Message, Moment, Span
 from weftline_bridge.history import Ring, RingLimits
-from weftline_bridge.hub.audience import WHOLE, Audience, Filter, Reader, View
+from weftline_bridge.hub.audience import WHOLE, Audience, Filter, View
 from weftline_bridge.hub.casting import Caster, Turns
+from weftline_bridge.hub.group import Reader
 from weftline_bridge.protocol import names
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import SubscribedPayload

@@ -31,10 +31,12 @@ class Flusher:
     """Collects feeds and connections that have something to write, and has each of them write once a turn.
 
     After a flush that took a while the next one waits as long again: a bridge at its limit then writes more at a time
-    instead of falling behind, while one with time to spare adds no delay.
+    instead of falling behind, while one with time to spare adds no delay. `written` counts the bytes of all wires, each
+    once however many connections got it.
     """
 
     def __init__(self, metrics: Metrics, tasks: TaskOwner) -> None:
+        self.written = 0
         self._metrics = metrics
         self._dirty: list[Flushable] = []
         self._slow: dict[Connection, None] = {}
@@ -66,6 +68,7 @@ class Flusher:
 
     def account(self, wire: Wire) -> None:
         """Count what was written of a wire."""
+        self.written += wire.size
         if wire.deliveries:
             self._metrics.sent(wire.types, wire.size, wire.deliveries)
             wire.deliveries = 0

@@ -13,10 +13,11 @@ from weftline_bridge.auth import Scope
 from weftline_bridge.errors import ExecutorUnavailableError
 from weftline_bridge.frames import Batch
 from weftline_bridge.history import RingLimits
-from weftline_bridge.hub.audience import Audience, Reader, View
+from weftline_bridge.hub.audience import Audience, View
 from weftline_bridge.hub.errands import Errands
 from weftline_bridge.hub.feed import Feed
 from weftline_bridge.hub.flushing import Flusher
+from weftline_bridge.hub.group import Reader
 from weftline_bridge.hub.joining import CatchUp, Joiner
 from weftline_bridge.hub.reading import ExecutorReader
 from weftline_bridge.hub.relief import Relief

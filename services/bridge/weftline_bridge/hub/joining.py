@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from weftline_bridge.errors import ExecutorUnavailableError
 from weftline_bridge.frames import Batch, Message
-from weftline_bridge.hub.audience import Filter, Reader, View
+from weftline_bridge.hub.audience import Filter, View
 from weftline_bridge.hub.feed import MAX_TAIL_BYTES, Feed
+from weftline_bridge.hub.group import Reader
 from weftline_bridge.hub.reading import ExecutorReader, HistoryGoneError
 from weftline_bridge.hub.watcher import Backoff
 from weftline_bridge.metrics import Metrics

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from weftline_bridge.errors import CommandRefusedError
-from weftline_bridge.hub.audience import Audience, Reader, View
+from weftline_bridge.hub.audience import Audience, View
 from weftline_bridge.hub.errands import Errands
 from weftline_bridge.hub.feed import Feed
+from weftline_bridge.hub.group import Reader
 from weftline_bridge.hub.joining import Joiner
 from weftline_bridge.hub.watcher import Backoff
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from sys import intern
 from typing import Final, NamedTuple
 
-from weftline_bridge.frames import EVENTS, TELEMETRY
+from weftline_bridge.frames import EVENTS, TELEMETRY, Moment, Span
 
 
 class Kind:
@@ -46,6 +47,9 @@ class Record(NamedTuple):
     word: str = ""
 
 
+WINDOW_MS: Final = 1000
+"""For how long ranges that follow one another are one record while it is new."""
+
 RANGED: Final = frozenset({Kind.EVENTS, Kind.RECEIVED})
 COUNTED: Final = frozenset({Kind.TELEMETRY, Kind.CONFLATED, Kind.CUT, Kind.RTT})
 STANDING: Final = frozenset({Kind.OPENED, Kind.SUBSCRIBED, Kind.UNSUBSCRIBED})
@@ -78,6 +82,35 @@ def join(earlier: Record, later: Record, window_ms: int | None) -> Record | None
         earlier.size + later.size,
         earlier.word,
     )
+
+
+def fold(moments: Iterable[Moment]) -> list[Record]:
+    """The records of writes, those merged that follow one another within a window: this is most of all writes."""
+    records: list[Record] = []
+    begun: Span | None = None
+    at = until = last = times = size = 0
+    for moment, spans in moments:
+        for span in spans:
+            if (
+                begun is not None
+                and span.first == last + 1
+                and span.kind in RANGED
+                and begun.kind == span.kind
+                and begun.workflow_id == span.workflow_id
+                and moment - at <= WINDOW_MS
+            ):
+                until, last = moment, span.last
+                times += span.times
+                size += span.size
+                continue
+            if begun is not None:
+                name = intern(begun.workflow_id)
+                records.append(Record(begun.kind, at, until, name, begun.first, last, times, size, begun.word))
+            begun, at, until, last, times, size = span, moment, moment, span.last, span.times, span.size
+    if begun is not None:
+        name = intern(begun.workflow_id)
+        records.append(Record(begun.kind, at, until, name, begun.first, last, times, size, begun.word))
+    return records
 
 
 def compact(records: Iterable[Record]) -> list[Record]:

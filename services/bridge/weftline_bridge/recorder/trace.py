@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from sys import intern
 from typing import Final
 
-from weftline_bridge.frames import Moment, Span
-from weftline_bridge.recorder.records import COUNTED, RANGED, STANDING, Record, compact, join
+from weftline_bridge.frames import Moment
+from weftline_bridge.recorder.records import COUNTED, STANDING, WINDOW_MS, Record, compact, fold, join
 
 MAX_RECORDS: Final = 80
 """With them a trace takes at most 32 KiB."""
-
-WINDOW_MS: Final = 1000
 
 _MAX_LOOSE = 16
 _MAX_LOOSE_SPANS = 4
@@ -38,6 +37,12 @@ class Trace:
         if len(loose) >= _MAX_LOOSE or len(moment.spans) > _MAX_LOOSE_SPANS:
             self._fold()
 
+    def add(self, records: Iterable[Record]) -> None:
+        """Record what was made into records already, as it was the same for many."""
+        self._fold()
+        for record in records:
+            self._put(record)
+
     def note(
         self,
         at: int,
@@ -59,34 +64,10 @@ class Trace:
         return tuple(self._records)
 
     def _fold(self) -> None:
-        loose = self._loose
-        if not loose:
-            return
-        self._loose = []
-        begun: Span | None = None
-        at = until = last = times = size = 0
-        for moment, spans in loose:
-            for span in spans:
-                # What was written in a row is merged here, before a record is made of it: this is most of all writes.
-                if (
-                    begun is not None
-                    and span.first == last + 1
-                    and span.kind in RANGED
-                    and begun.kind == span.kind
-                    and begun.workflow_id == span.workflow_id
-                    and moment - at <= WINDOW_MS
-                ):
-                    until, last = moment, span.last
-                    times += span.times
-                    size += span.size
-                    continue
-                if begun is not None:
-                    name = intern(begun.workflow_id)
-                    self._put(Record(begun.kind, at, until, name, begun.first, last, times, size, begun.word))
-                begun, at, until, last, times, size = span, moment, moment, span.last, span.times, span.size
-        if begun is not None:
-            name = intern(begun.workflow_id)
-            self._put(Record(begun.kind, at, until, name, begun.first, last, times, size, begun.word))
+        if self._loose:
+            loose, self._loose = self._loose, []
+            for record in fold(loose):
+                self._put(record)
 
     def _put(self, record: Record) -> None:
         records = self._records

@@ -31,6 +31,7 @@ class Session:
 
     `since` is in ms since the Unix epoch; `opened`, `heard` and `pinged` are times of the loop's clock,
     `rtt` is in seconds and None until it was measured. `identity` is None until the client has shown who it is.
+    While it is `straight` nothing waits for it, and who sees to it that the socket has room may call `write_bytes`.
     """
 
     __slots__ = (
@@ -49,10 +50,8 @@ class Session:
         "_progress",
         "_relieve",
         "_room",
-        "_straight",
         "_told",
         "_transport",
-        "_write_bytes",
         "address",
         "close_code",
         "dialect",
@@ -63,10 +62,10 @@ class Session:
         "pinged",
         "received",
         "rtt",
-        "sent",
-        "sent_bytes",
         "since",
+        "straight",
         "tape",
+        "write_bytes",
     )
 
     def __init__(
@@ -92,12 +91,12 @@ class Session:
         self.since = mint.now()
         self.opened = self.heard = self.pinged = now
         self.rtt: float | None = None
-        self.received = self.sent = self.sent_bytes = 0
+        self.received = 0
         self.close_code: int | None = None
         self._transport = transport
-        self._write_bytes = transport.write
+        self.write_bytes = transport.write
         self._buffered = transport.get_write_buffer_size
-        self._straight = True
+        self.straight = True
         self._flusher = flusher
         self._limits = limits
         self._mint = mint
@@ -143,7 +142,7 @@ class Session:
         """Queue the events of a workflow again."""
         self._outbox.reopen(workflow_id)
         if not self._outbox.holding:
-            self._straight = not self._dirty and not self._outbox.cut
+            self.straight = not self._dirty and not self._outbox.cut
 
     def offer(self, batch: Batch) -> None:
         """Queue a batch; it is written at the end of this turn of the loop if the socket has room."""
@@ -156,21 +155,23 @@ class Session:
         outbox.push(batch, 0.0)
         if not self._dirty:
             self._dirty = True
-            self._straight = False
+            self.straight = False
             self._flusher.mark(self)
+
+    def has_room(self) -> bool:
+        """Whether the socket is not too full for more to be written."""
+        return self._buffered() <= HIGH_WATER
 
     def take(self, delivery: Delivery) -> None:
         """Write at once what many clients get alike, unless something waits or the socket is too full."""
-        if self._straight and self._buffered() <= HIGH_WATER:
+        if self.straight and self.has_room():
             wire = delivery.wires[self.dialect] or delivery.wire(self.dialect)
             try:
-                self._write_bytes(wire.data)
+                self.write_bytes(wire.data)
             except RuntimeError:
                 # The socket is gone; the task that reads from it is about to notice.
-                self._straight = False
+                self.straight = False
                 return
-            self.sent += wire.count
-            self.sent_bytes += wire.size
             wire.deliveries += 1
             self.tape.took(delivery, wire, self.dialect)
             return
@@ -213,7 +214,7 @@ class Session:
             self._flusher.account(wire)
         if self._told is not Mode.NORMAL:
             self._tell_mode()
-        self._straight = not self._outbox.cut
+        self.straight = not self._outbox.cut
         if self._room is not None:
             if self._buffered() <= HIGH_WATER:
                 self._have_room()
@@ -230,7 +231,7 @@ class Session:
         elif now - self._progress > self._limits.blocked_seconds:
             self._blocked = True
             self._thinned_out(self._outbox.hold(now))
-            self._straight = False
+            self.straight = False
             self._flusher.slow(self)
 
     def poll(self, now: float) -> bool:
@@ -259,7 +260,7 @@ class Session:
         if outbox.holding:
             return True
         self._tell_mode()
-        self._straight = not self._dirty and not outbox.cut
+        self.straight = not self._dirty and not outbox.cut
         self._have_room()
         return False
 
@@ -296,7 +297,7 @@ class Session:
         self._outbox.clear()
         self._flusher.forget(self)
         self.close_code = code
-        self._straight = False
+        self.straight = False
         self._closer = asyncio.create_task(self._close(code, reason), name=f"close-{self.id}")
 
     def hung_up(self) -> None:
@@ -310,7 +311,7 @@ class Session:
 
     def abort(self) -> None:
         """End the connection at once, with whatever still waits for it."""
-        self._straight = False
+        self.straight = False
         self._outbox.clear()
         self._flusher.forget(self)
         self._have_room()
@@ -329,7 +330,7 @@ class Session:
         self._transport.abort()
 
     def _hold(self) -> None:
-        self._straight = False
+        self.straight = False
         self._thinned_out(self._outbox.hold(self._await_progress()))
 
     def _thinned_out(self, cut: Sequence[str]) -> None:
@@ -341,14 +342,14 @@ class Session:
 
     def _await_progress(self) -> float:
         """Be polled until the socket has room again; the time now, from which on it must take something."""
-        self._accepted = self.sent_bytes - self._buffered()
+        self._accepted = self.tape.sent_bytes - self._buffered()
         self._progress = self._flusher.now()
         self._flusher.slow(self)
         return self._progress
 
     def _moved(self, now: float, buffered: int) -> bool:
         """Whether the client has taken something since this was last asked."""
-        accepted = self.sent_bytes - buffered
+        accepted = self.tape.sent_bytes - buffered
         if accepted <= self._accepted:
             return False
         self._accepted, self._progress = accepted, now
@@ -369,8 +370,6 @@ class Session:
     def _write(self, wire: Wire) -> None:
         if wire.data:
             self._transport.write(wire.data)
-            self.sent_bytes += wire.size
-            self.sent += wire.count
             wire.deliveries += 1
             self.tape.wrote(wire)
 
@@ -382,7 +381,7 @@ class Session:
     def _control(self, data: bytes) -> None:
         if self._closer is None and not self._transport.is_closing():
             self._transport.write(data)
-            self.sent_bytes += len(data)
+            self.tape.controlled(len(data))
 
     def _have_room(self) -> None:
         if self._room is not None:

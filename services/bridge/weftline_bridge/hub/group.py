@@ -1,0 +1,108 @@
+"""Readers who get alike what is published: written to in one go, and booked once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from weftline_bridge.frames import Batch, Delivery, Dialect
+from weftline_bridge.recorder import Ledger, Tape
+
+LOOK_EVERY = 64 * 1024
+
+
+class Reader(Protocol):
+    """Someone to whom messages are delivered."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect in which it understands messages."""
+
+    @property
+    def straight(self) -> bool:
+        """Whether nothing waits for it, so that `write_bytes` may be called while it has room."""
+
+    @property
+    def write_bytes(self) -> Callable[[bytes], object]:
+        """Write to its socket; raises RuntimeError when that is gone."""
+
+    @property
+    def tape(self) -> Tape:
+        """Where it is booked what was written."""
+
+    def has_room(self) -> bool:
+        """Whether its socket is not too full."""
+
+    def offer(self, batch: Batch) -> None:
+        """Take a batch for this reader in particular, without waiting and without failing."""
+
+    def take(self, delivery: Delivery) -> None:
+        """Take what it has in common with many others, after all that it was offered; as `offer` else."""
+
+    async def room(self) -> None:
+        """Return when all that was offered has been handed to its socket."""
+
+    @property
+    def cut_off(self) -> Collection[str]:
+        """The workflows whose events it does not take any more, because it is too slow, until `reopen`."""
+
+    def reopen(self, workflow_id: str) -> None:
+        """Take the events of a workflow again."""
+
+
+class Group:
+    """Readers of one view and one dialect, in the order in which they came."""
+
+    __slots__ = ("_ledger", "_looked_at", "dialect", "readers")
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.readers: dict[Reader, None] = {}
+        self._ledger = Ledger()
+        self._looked_at = -1
+
+    def add(self, reader: Reader) -> None:
+        """Add a reader, unless it is here."""
+        if reader not in self.readers:
+            self.readers[reader] = None
+            reader.tape.follow(self._ledger)
+
+    def remove(self, reader: Reader) -> None:
+        """Remove a reader that is here."""
+        del self.readers[reader]
+        reader.tape.unfollow(self._ledger)
+
+    def cast(self, delivery: Delivery, at: int, written: int) -> None:
+        """Write a delivery to all, at `at` ms since the Unix epoch.
+
+        `written` is how many bytes have been written to groups so far.
+        """
+        wire = delivery.wire(self.dialect)
+        data = wire.data
+        if not data:
+            return
+        # Asking a socket how full it is costs a tenth of a write, and none can be much fuller than when it was last
+        # asked, unless much has been written since, here or to another group.
+        look, self._looked_at = self._looked_at != written // LOOK_EVERY, written // LOOK_EVERY
+        ledger = self._ledger
+        ledger.book(wire, at)
+        apart: list[Reader] = []
+        # This is run for every event and every reader, with nothing of it in the processor's cache: it touches no
+        # object but the reader and its transport. What else is to be kept of a write the ledger keeps for all.
+        for reader in self.readers:
+            if reader.straight and (not look or reader.has_room()):
+                write = reader.write_bytes
+                try:
+                    write(data)
+                    continue
+                except RuntimeError:
+                    pass
+            apart.append(reader)
+        wire.deliveries += len(self.readers) - len(apart)
+        for reader in apart:
+            reader.tape.missed(ledger)
+            reader.take(delivery)
+        if ledger.full:
+            for reader in self.readers:
+                reader.tape.settle()
+            ledger.forget()

@@ -1,0 +1,166 @@
+"""A group of readers: each gets what is cast once, and is booked exactly what it got, whatever else happens to it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.bridge.messages import durable
+from weftline_bridge.frames import Batch, Delivery, Dialect, make_wire
+from weftline_bridge.hub.group import LOOK_EVERY, Group
+from weftline_bridge.recorder import Kind, Tape, Trace
+
+FULL = 1000
+
+
+class Socket:
+    """A reader with a socket that may be full or gone, and a tape; what is offered is written later, in order."""
+
+    dialect = Dialect.V1
+
+    def __init__(self) -> None:
+        self.straight = True
+        self.gone = False
+        self.buffered = 0
+        self.writes: list[bytes] = []
+        self.waiting: list[Batch] = []
+        self.trace = Trace(0)
+        self.tape = Tape(self.trace, lambda: 0)
+        self.cut_off: set[str] = set()
+
+    def write_bytes(self, data: bytes) -> None:
+        if self.gone:
+            raise RuntimeError
+        self.buffered += len(data)
+        self.writes.append(data)
+
+    def has_room(self) -> bool:
+        return self.buffered <= FULL
+
+    def take(self, delivery: Delivery) -> None:
+        for batch in delivery.batches:
+            self.offer(batch)
+
+    def offer(self, batch: Batch) -> None:
+        self.straight = False
+        if not self.gone:
+            self.waiting.append(batch)
+
+    def recover(self) -> None:
+        """Write all that waits, as a session does once its socket has room."""
+        self.buffered = 0
+        for batch in self.waiting:
+            wire = make_wire(batch.messages, self.dialect)
+            self.write_bytes(wire.data)
+            self.tape.wrote(wire)
+        self.waiting.clear()
+        self.straight = not self.gone
+
+    def suffer(self, what: str) -> None:
+        """What may happen to a client."""
+        if what == "fill":
+            self.straight = False
+        elif what == "recover" and not self.gone:
+            self.recover()
+        elif what == "lose":
+            self.gone = True
+        elif what == "note":
+            self.tape.note(Kind.MODE, word="any")
+        elif what == "look":
+            self.check()
+
+    async def room(self) -> None:
+        """Nobody waits for it."""
+
+    def reopen(self, workflow_id: str) -> None:
+        """No workflow is ever cut."""
+
+    def check(self) -> None:
+        """That what is booked is what was written."""
+        self.tape.settle()
+        assert self.tape.sent_bytes == sum(map(len, self.writes))
+        assert self.tape.sent == len(self.writes)
+        seqs = [
+            seq
+            for record in self.trace.records()
+            if record.kind == Kind.EVENTS
+            for seq in range(record.first, record.last + 1)
+        ]
+        assert len(seqs) == len(self.writes)
+        assert all(b'"seq":%d}' % seq in data for seq, data in zip(seqs, self.writes, strict=True))
+
+
+def cast(group: Group, seq: int, written: int = 0) -> int:
+    """Cast one event; how many bytes that were."""
+    delivery = Delivery([Batch([durable(seq)])])
+    group.cast(delivery, seq, written)
+    return delivery.wire(Dialect.V1).size
+
+
+steps = st.lists(
+    st.one_of(
+        st.just(("cast", 0)),
+        st.tuples(st.sampled_from(["join", "leave", "fill", "recover", "lose", "note", "look"]), st.integers(0, 3)),
+        st.tuples(st.just("run"), st.integers(1, 150)),
+    ),
+    max_size=60,
+)
+
+
+@given(steps)
+def test_whatever_happens_each_reader_is_booked_what_it_got_and_gets_all_unless_its_socket_is_gone(
+    story: list[tuple[str, int]],
+) -> None:
+    group, readers = Group(Dialect.V1), [Socket() for _ in range(4)]
+    seq = 0
+    due: dict[Socket, list[int]] = {reader: [] for reader in readers}
+    for what, number in story:
+        if what in ("cast", "run"):
+            for _ in range(number or 1):
+                seq += 1
+                cast(group, seq)
+                for member in group.readers:
+                    assert isinstance(member, Socket)
+                    due[member].append(seq)
+            continue
+        reader = readers[number]
+        if what == "join":
+            group.add(reader)
+        elif what == "leave" and reader in group.readers:
+            group.remove(reader)
+        else:
+            reader.suffer(what)
+    for reader in readers:
+        if not reader.gone:
+            reader.recover()
+            assert len(reader.writes) == len(due[reader])
+            assert all(b'"seq":%d}' % each in data for each, data in zip(due[reader], reader.writes, strict=True))
+        reader.check()
+
+
+def test_a_reader_whose_socket_is_full_is_written_to_straight_only_until_the_next_look() -> None:
+    group, slow, quick = Group(Dialect.V1), Socket(), Socket()
+    group.add(slow)
+    group.add(quick)
+    written = 0
+    for seq in range(1, 5001):
+        written += cast(group, seq, written)
+        quick.buffered = 0
+    assert FULL < slow.buffered < FULL + LOOK_EVERY + 1000
+    assert not slow.straight
+    assert quick.straight
+    assert len(slow.writes) + len(slow.waiting) == len(quick.writes) == 5000
+
+
+def test_a_reader_of_two_groups_has_its_records_in_the_order_in_which_they_were_written() -> None:
+    one, other, reader = Group(Dialect.V1), Group(Dialect.V1), Socket()
+    one.add(reader)
+    other.add(reader)
+    for at in range(1, 11):
+        name = "one" if at % 2 else "other"
+        delivery = Delivery([Batch([durable(at // 2 + 1, workflow_id=name)])])
+        (one if at % 2 else other).cast(delivery, at * 2000, 0)
+    reader.tape.settle()
+    records = reader.trace.records()
+    assert [record.at for record in records] == [at * 2000 for at in range(1, 11)]
+    assert reader.tape.sent == 10
