@@ -119,6 +119,23 @@ async def test_a_batch_may_follow_one_of_the_same_append(store: Store) -> None:
     assert await seqs(store, "w") == [1, 2]
 
 
+async def test_an_append_may_be_of_any_number_of_runs(store: Store) -> None:
+    names = [f"w{number}" for number in range(201)]
+    begun = [batch(name, f"{name}-r", start(1), commands=[Command("c", "start", 1)]) for name in names]
+    large = [batch(name, f"{name}-r", line(2, "x" * 100_000)) for name in names[:3]]
+    ended = [batch(name, f"{name}-r", line(2), end(3, 9)) for name in names[3:]]
+    assert [each.commit for each in await store.append(begun)] == list(range(1, 202))
+    assert [each.commit for each in await store.append([*large, *ended])] == list(range(202, 403))
+    assert {run.workflow_id for run in await store.active_runs()} == set(names[:3])
+    stale = [batch(name, f"{name}-r", line(4)) for name in names[3:]]
+    with pytest.raises(StaleWriter) as caught:
+        await store.append([*stale, batch("w1", "w1-r", line(2))])
+    assert (caught.value.workflow_id, caught.value.expected) == ("w1", 1)
+    for name in names:
+        assert await seqs(store, name) == ([1, 2] if name in names[:3] else [1, 2, 3])
+        assert await store.find_command(name, "c") == CommandRecord("start", f"{name}-r", 1)
+
+
 async def test_a_run_is_recorded_from_its_start_to_its_end(store: Store) -> None:
     await store.append([batch("w", "r", start(1, at=5))])
     assert await store.newest_run("w") == RunRecord("w", "r", RunState.RUNNING, 1, 1, 5, None, 2)

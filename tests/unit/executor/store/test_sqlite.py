@@ -134,6 +134,19 @@ async def test_a_run_id_that_is_taken_is_refused_and_not_called_a_failure_of_the
         assert (await seqs(store, "new"), await seqs(store, "x")) == ([1], [1])
 
 
+async def test_of_many_runs_in_an_append_those_are_named_that_the_log_refuses(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await put_run(store, "w", "r")
+        fit = [batch(f"new{number}", f"n{number}", start(1)) for number in range(100)]
+        unfit = [batch("x", "r", start(1)), batch("y", "r", start(1)), batch("y", "r", line(2))]
+        with pytest.raises(BatchRefused, match="UNIQUE") as caught:
+            await store.append([*fit[:50], *unfit, *fit[50:]])
+        assert caught.value.workflow_ids == ("x", "y")
+        assert await store.newest_run("new7") is None
+        await store.append(fit)
+        assert await seqs(store, "new99") == [1]
+
+
 async def test_keys_of_an_append_that_failed_are_forgotten_though_its_rollback_fails_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
