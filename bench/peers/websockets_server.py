@@ -8,11 +8,7 @@ import signal
 import time
 
 import uvloop
-from websockets.asyncio.server import (  # type: ignore[import-not-found]
-    ServerConnection,
-    broadcast,
-    serve,
-)
+from websockets.asyncio.server import ServerConnection, broadcast, serve
 
 from bench.fanout.emitter import Emitter
 from bench.fanout.plans import Plan
