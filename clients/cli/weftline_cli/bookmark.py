@@ -5,15 +5,7 @@ from dataclasses import dataclass
 
 from weftline.v1 import events_pb2 as ev
 from weftline.v1 import workflow_service_pb2 as ws
-
-
-class GapError(Exception):
-    """Durable events are missing between `expected` and `found`; the place before them is kept."""
-
-    def __init__(self, expected: int, found: int) -> None:
-        super().__init__(f"expected seq {expected}, got {found}")
-        self.expected = expected
-        self.found = found
+from weftline_cli.cursor import GapError
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +13,8 @@ class WatchPlan:
     """What somebody wants to watch.
 
     `workflow_id` is empty for all workflows. `start` is where to begin the first time; with WATCH_FROM_CURSOR, `epoch`
-    and `seq` are the cursor (one workflow only). `until_head` asks for the past alone.
+    and `seq` are the cursor (one workflow only). `until_head` asks for the past alone, up to the seq `head` where
+    the other end does not know what that is.
     """
 
     workflow_id: str = ""
@@ -30,6 +23,7 @@ class WatchPlan:
     seq: int = 0
     telemetry: bool = True
     until_head: bool = False
+    head: int = 0
 
 
 class Bookmark:

@@ -1,37 +1,57 @@
 """Asks the bridge over HTTP: who is connected, and what its flight recorder holds."""
 
 import json
-import os
 from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from weftline_cli import text
 from weftline_cli.errors import BridgeUnavailableError, NotFoundError, RefusedError, UsageError
+from weftline_cli.token import TokenSource
 
 DEFAULT_BRIDGE: Final = "http://127.0.0.1:8080"
-TOKEN_VARIABLE: Final = "WEFTLINE_TOKEN"  # noqa: S105 - the name of a variable
 DEADLINE_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_SOCKET_SCHEMES: Final = {"http": "ws", "https": "wss"}
 
 
 def bridge_url(given: str) -> str:
     """Return the URL of a bridge without a path, as http or https; raises UsageError when it is something else."""
-    parts = urlsplit(given if "://" in given else f"http://{given}")
-    if parts.scheme not in _SCHEMES or not parts.netloc or parts.username is not None:
-        raise UsageError(f"--bridge (or WEFTLINE_BRIDGE) takes a URL as {DEFAULT_BRIDGE}, not {given!r}.")
+    parts = _parts(given)
     return f"{_SCHEMES[parts.scheme]}://{parts.netloc}"
 
 
-def bridge_headers() -> dict[str, str]:
-    """Return the headers that say who asks: a token from the environment, if there is one there."""
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    return {"Authorization": f"Bearer {token}"} if token else {}
+def bridge_socket_url(given: str) -> str:
+    """Return the URL of a bridge's WebSocket, as ws or wss, with the path that was given.
+
+    Raises UsageError when it is something else, or holds what belongs in no URL, as a token.
+    """
+    parts = _parts(given)
+    if parts.query or parts.fragment:
+        raise UsageError("--bridge takes a URL without ? and #; a token comes by --token-file or WEFTLINE_TOKEN.")
+    return f"{_SOCKET_SCHEMES[_SCHEMES[parts.scheme]]}://{parts.netloc}{parts.path or '/'}"
+
+
+def _parts(given: str) -> SplitResult:
+    try:
+        parts = urlsplit(given if "://" in given else f"http://{given}")
+        usable = parts.scheme in _SCHEMES and parts.hostname and parts.username is None and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UsageError(f"--bridge (or WEFTLINE_BRIDGE) takes a URL as {DEFAULT_BRIDGE}, not {_shown(given)!r}.")
+    return parts
+
+
+def _shown(given: str) -> str:
+    """Return what was given without what somebody may have put into it to say who they are."""
+    scheme, separator, rest = given.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 class _NoRedirect(HTTPRedirectHandler):
@@ -67,7 +87,7 @@ class BridgeApi:
         return self._get(f"/api/recorder/workflows/{quote(workflow_id, safe='')}")
 
     def _get(self, path: str) -> Mapping[str, Any]:
-        request = Request(self.url + path, headers=bridge_headers())  # noqa: S310 - bridge_url lets in http and https only
+        request = Request(self.url + path, headers=TokenSource.choose().headers())  # noqa: S310 - bridge_url lets in http and https only
         try:
             with self._opener.open(request, timeout=DEADLINE_S) as response:
                 found = json.loads(response.read(MAX_ANSWER_BYTES))

@@ -26,8 +26,8 @@ Exit codes:
     2  bad usage
     3  the workflow (or the file to convert) is not valid
     4  not found
-    5  refused in this state
-    6  the executor is not available
+    5  refused
+    6  the executor, or the bridge, is not available
     7  the run was stopped
   130  interrupted by Ctrl-C (143 by SIGTERM)
 """

@@ -119,27 +119,30 @@ class RefusedError(CliError):
 
 
 class UnavailableError(CliError):
-    """The executor at `address` can't be reached, or can't take the command now."""
+    """The executor at `address` can't be reached, or can't take the command now.
+
+    With `asks_again` it could be reached, and said to come again: in `advice_s` seconds, None when it did not say when.
+    """
 
     code = "unavailable"
+    peer = "executor"
 
-    def __init__(self, address: str, problem: str) -> None:
-        super().__init__(f"The executor at {address} is not available: {problem}")
+    def __init__(self, address: str, problem: str, *, asks_again: bool = False, advice_s: float | None = None) -> None:
+        super().__init__(f"The {self.peer} at {address} is not available: {problem}")
         self.address = address
         self.problem = problem
+        self.asks_again = asks_again
+        self.advice_s = advice_s
 
     def data(self) -> Mapping[str, Any]:
-        """Return where the executor should be, and what was wrong."""
-        return {"executor": self.address, "problem": self.problem}
+        """Return where it should be, and what was wrong."""
+        return {self.peer: self.address, "problem": self.problem}
 
 
 class BridgeUnavailableError(UnavailableError):
     """The bridge at `address` can't be reached, or does not answer as a bridge does."""
 
-    def __init__(self, address: str, problem: str) -> None:
-        CliError.__init__(self, f"The bridge at {address} is not available: {problem}")
-        self.address = address
-        self.problem = problem
+    peer = "bridge"
 
 
 class ExecutorFaultError(CliError):

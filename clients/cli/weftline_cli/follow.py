@@ -1,61 +1,15 @@
-"""Follows a stream of events across broken connections: the same place, a back-off, and a limit to its patience."""
+"""Follows a watch across broken connections: the same place, a back-off, and a limit to its patience."""
 
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol
 
-from weftline.v1 import events_pb2 as ev
-from weftline.v1 import workflow_service_pb2 as ws
-from weftline_cli.bookmark import Bookmark, GapError
+from weftline_cli.cursor import OrderError
 from weftline_cli.errors import UnavailableError
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """A watch is bound; `head` is the newest seq of the one watched workflow, 0 when there is no such workflow."""
-
-    head: int
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """New events, in order."""
-
-    events: tuple[ev.Event, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Replaced:
-    """A snapshot, which replaces what was known of its workflow."""
-
-    snapshot: ws.WorkflowSnapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The connection broke; it is tried again in `retry_in_s` seconds, for the `attempt`-th time since it broke."""
-
-    problem: str
-    attempt: int
-    retry_in_s: float
-
-
-Item = Connected | Arrived | Replaced | Lost
-
-
-class WatchSource(Protocol):
-    """Where a watch is opened: the executor's client, or a script in a test."""
-
-    @property
-    def address(self) -> str:
-        """Where the executor is, for messages."""
-
-    def watch(self, request: ws.WatchEventsRequest) -> AsyncGenerator[ws.WatchEventsResponse, None]:
-        """Open one watch; it raises UnavailableError when its connection breaks."""
+from weftline_cli.items import Arrived, Connected, Item, Lost, Replaced, Skipped, Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +27,7 @@ class ReconnectPolicy:
 
 
 async def follow(
-    source: WatchSource,
-    bookmark: Bookmark,
+    watch: Watch,
     policy: ReconnectPolicy,
     *,
     until_head: bool = False,
@@ -83,59 +36,36 @@ async def follow(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     luck: Callable[[], float] = random.random,
 ) -> AsyncGenerator[Item, None]:
-    """Yield what a watch brings, opening it again at the bookmark whenever it breaks.
+    """Yield what a watch brings, opening it again whenever it breaks.
 
-    It ends only with `until_head`, at the head. A first watch that can't be opened raises UnavailableError at once
-    unless the executor was `reached` before; a broken one does when `policy.patience_s` seconds bring nothing.
+    It ends only with `until_head`, at the head. A first connection that can't be made raises UnavailableError at once
+    unless the other end was `reached` before, or asks to come again; a broken one does when `policy.patience_s`
+    seconds bring nothing. Who says when to come again is obeyed.
     """
     attempt, broke_at = 0, 0.0
     while True:
+        advice_s: float | None = None
         try:
-            async with aclosing(_opened(source, bookmark)) as items:
+            async with aclosing(watch.open()) as items:
                 async for item in items:
-                    reached = True
-                    if not isinstance(item, Connected):
+                    reached = reached or isinstance(item, Connected)
+                    if isinstance(item, Arrived | Replaced | Skipped):
                         attempt = 0
                     yield item
             if until_head:
                 return
             problem = "it ended the stream."
         except UnavailableError as error:
-            if not reached:
+            if not (reached or error.asks_again):
                 raise
+            problem, advice_s = error.problem, error.advice_s
+        except OrderError as error:
             problem = error.problem
-        except GapError as error:
-            problem = f"events are missing ({error})."
         if attempt == 0:
             broke_at = clock()
         attempt += 1
-        delay_s = policy.delay_s(attempt, luck())
+        delay_s = policy.delay_s(attempt, luck()) if advice_s is None else advice_s
         if clock() + delay_s - broke_at > policy.patience_s:
-            raise UnavailableError(source.address, f"gave up after {policy.patience_s:g} s: {problem}")
-        yield Lost(problem, attempt, delay_s)
+            raise watch.unavailable(watch.address, f"gave up after {policy.patience_s:g} s: {problem}")
+        yield Lost(problem, attempt, delay_s, watch.unavailable.peer)
         await sleep(delay_s)
-
-
-async def _opened(source: WatchSource, bookmark: Bookmark) -> AsyncGenerator[Item, None]:
-    async with aclosing(source.watch(bookmark.request())) as stream:
-        async for response in stream:
-            for item in _take(bookmark, response):
-                yield item
-
-
-def _take(bookmark: Bookmark, response: ws.WatchEventsResponse) -> Iterator[Item]:
-    if response.HasField("created"):
-        bookmark.created(response.created)
-        yield Connected(response.created.seq)
-    if response.HasField("compacted"):
-        bookmark.compacted()
-    if response.HasField("snapshot"):
-        bookmark.snapshot(response.snapshot, response.commit)
-        yield Replaced(response.snapshot)
-    if response.HasField("heartbeat"):
-        bookmark.heartbeat(response.heartbeat)
-        yield Arrived(())
-    if response.events:
-        events = bookmark.accept(response.events, response.commit)
-        if events:
-            yield Arrived(tuple(events))

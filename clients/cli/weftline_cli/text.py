@@ -55,6 +55,9 @@ STYLES: Final = {
     "info": "",
     "warn": "yellow",
 }
+MAX_DIGITS: Final = 4300
+"""Python reads no whole number that is longer."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -145,6 +148,15 @@ def decode_json(text: str) -> Any:
     if not text:
         return None
     try:
-        return json.loads(text)
+        return load_json(text)
     except ValueError:
         return text
+
+
+def load_json(text: str) -> Any:
+    """Return the value of JSON text, and of an endless whole number its digits; raises ValueError for no JSON."""
+    return json.loads(text, parse_int=_whole)
+
+
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) <= MAX_DIGITS else digits

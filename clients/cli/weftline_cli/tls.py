@@ -1,6 +1,7 @@
-"""The files of TLS that the environment names: how the executor is known, and who calls it."""
+"""The files of TLS that the environment names: how the executor, or the bridge, is known, and who calls it."""
 
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,27 @@ class Tls:
         return cls(ca, cert, key, environment.get(SERVER_NAME, ""))
 
 
+def context_from_environment(environment: Mapping[str, str] = os.environ) -> ssl.SSLContext:
+    """Return how a bridge behind TLS is known: by the authorities of this system, and the one that is named.
+
+    It is shown a certificate where one is named and it asks. Raises UsageError as `Tls.from_environment`.
+    """
+    context = ssl.create_default_context()
+    ca, cert, key = (environment.get(name, "") for name in (CA, CERT, KEY))
+    if bool(cert) != bool(key):
+        raise UsageError(f"{CERT} and {KEY} belong together.")
+    name, path = CA, ca
+    try:
+        if ca:
+            context.load_verify_locations(ca)
+        name, path = f"{CERT}, {KEY}", f"{cert}, {key}"
+        if cert:
+            context.load_cert_chain(cert, key)
+    except OSError as error:
+        raise UsageError(f"{name}: {path} can't be read: {error.strerror or error}.") from error
+    return context
+
+
 def _content(environment: Mapping[str, str], name: str) -> bytes | None:
     path = environment.get(name, "")
     if not path:
@@ -50,3 +72,8 @@ def _content(environment: Mapping[str, str], name: str) -> bytes | None:
         return Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"{name}: {path} can't be read: {error.strerror}.") from error
+
+
+def server_name(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the name in the certificate of who is called, empty for that of the address."""
+    return environment.get(SERVER_NAME, "")

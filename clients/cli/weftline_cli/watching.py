@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from weftline.v1 import events_pb2 as ev
 from weftline_cli.errors import NotFoundError
-from weftline_cli.follow import Arrived, Connected, Item, Lost, Replaced
+from weftline_cli.items import Arrived, Connected, Item, Remark, Replaced
 from weftline_cli.outcome import Outcome
+from weftline_cli.remarks import Remarks
 from weftline_cli.screens.base import Screen
 from weftline_cli.view import RunView
 
@@ -36,36 +37,24 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class _ConnectionWords:
-    """Says once that the connection broke, and once that it is back."""
-
-    def __init__(self, screen: Screen) -> None:
-        self._screen = screen
-        self._lost = False
-
-    def show(self, item: Lost | Connected) -> None:
-        if isinstance(item, Lost) and not self._lost:
-            self._screen.notice(f"The connection to the executor broke: {item.problem} Trying again …")
-        elif isinstance(item, Connected) and self._lost:
-            self._screen.notice("Connected again.")
-        self._lost = isinstance(item, Lost)
-
-
 async def show_all(screen: Screen, items: AsyncGenerator[Item, None]) -> None:
     """Show everything that `items` brings of any workflow, until they run out."""
-    words = _ConnectionWords(screen)
+    remarks = Remarks(screen)
     with screen:
-        async with aclosing(items):
-            async for item in items:
-                if isinstance(item, Lost | Connected):
-                    words.show(item)
-                elif isinstance(item, Replaced):
-                    view = RunView()
-                    view.replace(item.snapshot, now_ms())
-                    screen.snapshot(item.snapshot, view)
-                else:
-                    for event in item.events:
-                        screen.event(event, RunView())
+        try:
+            async with aclosing(items):
+                async for item in items:
+                    if isinstance(item, Replaced):
+                        view = RunView()
+                        view.replace(item.snapshot, now_ms())
+                        screen.snapshot(item.snapshot, view)
+                    elif isinstance(item, Arrived):
+                        for event in item.events:
+                            screen.event(event, RunView())
+                    else:
+                        remarks.show(item)
+        finally:
+            remarks.sum_up()
 
 
 class RunWatch:
@@ -76,7 +65,7 @@ class RunWatch:
         self._screen = screen
         self._ending = ending
         self._clock_ms = clock_ms
-        self._connection_words = _ConnectionWords(screen)
+        self._remarks = Remarks(screen)
 
     async def run(self, items: AsyncGenerator[Item, None]) -> Outcome:
         """Show everything that `items` brings; return how it ended.
@@ -92,6 +81,7 @@ class RunWatch:
                     outcome = await self._until_end(items, refreshing)
             finally:
                 await _cancel(refreshing)
+                self._remarks.sum_up()
             if outcome.state and self.view.final:
                 self._screen.summary(self.view)
         return outcome
@@ -106,18 +96,18 @@ class RunWatch:
         return Outcome(self.view.workflow_id, self.view.run_id, self._ending.known)
 
     def _show(self, item: Item) -> Outcome | None:
-        if isinstance(item, Lost | Connected):
-            self._connection(item)
-            return None
         if isinstance(item, Replaced):
             self.view.replace(item.snapshot, self._clock_ms())
             self._screen.snapshot(item.snapshot, self.view)
             return self._ended()
-        return self._events(item)
+        if isinstance(item, Arrived):
+            return self._events(item)
+        self._remark(item)
+        return None
 
-    def _connection(self, item: Lost | Connected) -> None:
-        self._connection_words.show(item)
-        if self._ending.must_exist and isinstance(item, Connected) and item.head == 0:
+    def _remark(self, item: Remark) -> None:
+        self._remarks.show(item)
+        if self._ending.must_exist and isinstance(item, Connected) and not item.exists:
             raise NotFoundError(f"There is no run of workflow {self._ending.must_exist} yet.")
 
     def _events(self, item: Arrived) -> Outcome | None:

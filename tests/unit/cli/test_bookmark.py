@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from tests.unit.cli import events as make
 from weftline.v1 import events_pb2 as ev
 from weftline.v1 import workflow_service_pb2 as ws
-from weftline_cli.bookmark import Bookmark, GapError, WatchPlan
+from weftline_cli.bookmark import Bookmark, WatchPlan
+from weftline_cli.cursor import GapError
 
 CURSOR = WatchPlan(make.WORKFLOW, ws.WATCH_FROM_CURSOR, make.EPOCH, 4)
 

@@ -7,9 +7,11 @@ import pytest
 
 from tests.unit.cli import events as make
 from weftline.v1 import workflow_service_pb2 as ws
-from weftline_cli.bookmark import Bookmark, WatchPlan
+from weftline_cli.bookmark import WatchPlan
 from weftline_cli.errors import NotFoundError, UnavailableError
-from weftline_cli.follow import Arrived, Connected, Item, Lost, ReconnectPolicy, Replaced, follow
+from weftline_cli.executor_watch import ExecutorWatch
+from weftline_cli.follow import ReconnectPolicy, follow
+from weftline_cli.items import Arrived, Connected, Item, Lost, Replaced
 
 Step = ws.WatchEventsResponse | Exception
 CREATED = ws.WatchEventsResponse(created=ws.WatchCreated(epoch=make.EPOCH, seq=2))
@@ -57,10 +59,8 @@ class Clock:
 
 def followed(source: ScriptedSource, *, until_head: bool = False, reached: bool = True) -> AsyncGenerator[Item, None]:
     clock = Clock()
-    bookmark = Bookmark(WatchPlan(make.WORKFLOW, ws.WATCH_FROM_CURSOR, make.EPOCH, 0))
     return follow(
-        source,
-        bookmark,
+        ExecutorWatch(source, WatchPlan(make.WORKFLOW, ws.WATCH_FROM_CURSOR, make.EPOCH, 0)),
         POLICY,
         until_head=until_head,
         reached=reached,
@@ -136,7 +136,7 @@ async def test_other_errors_than_a_break_end_it() -> None:
 
 async def test_the_past_alone_ends_at_the_head() -> None:
     items = [item async for item in followed(ScriptedSource([CREATED, events(1, 2)]), until_head=True)]
-    assert items[0] == Connected(head=2)
+    assert items[0] == Connected(exists=True)
     assert [type(item) for item in items] == [Connected, Arrived]
 
 

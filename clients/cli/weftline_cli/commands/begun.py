@@ -4,9 +4,10 @@ import asyncio
 
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli import text
-from weftline_cli.bookmark import Bookmark, WatchPlan
+from weftline_cli.bookmark import WatchPlan
 from weftline_cli.client import ExecutorClient
 from weftline_cli.errors import InterruptedCommandError
+from weftline_cli.executor_watch import ExecutorWatch
 from weftline_cli.follow import ReconnectPolicy, follow
 from weftline_cli.options import Output
 from weftline_cli.outcome import Outcome
@@ -34,7 +35,7 @@ async def watch_begun(
     )
     watch = RunWatch(choose_screen(output), Ending(run_id=result.run_id))
     try:
-        outcome = await watch.run(follow(client, Bookmark(plan), policy, reached=True))
+        outcome = await watch.run(follow(ExecutorWatch(client, plan), policy, reached=True))
     except asyncio.CancelledError:
         hint = f"The run goes on. Stop it: weftline stop {result.workflow_id}"
         raise InterruptedCommandError(hint=hint) from None
