@@ -18,7 +18,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 from weftline_bridge import __version__
 from weftline_bridge.app import run
 from weftline_bridge.errors import ConfigurationError, ListenError
-from weftline_bridge.settings import Settings, load_settings
+from weftline_bridge.settings import ENV_PREFIX, Settings, load_settings
+from weftline_bridge.tracing import Tracer
 
 EXIT_CANNOT_LISTEN = 1
 EXIT_BAD_SETTING = 2
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(**_overrides(arguments))
         _configure_logging(settings)
-        uvloop.run(run(settings))
+        uvloop.run(run(settings, _load_tracer(settings)))
     except ConfigurationError as error:
         print(f"weftline-bridge: {error}", file=sys.stderr)
         return EXIT_BAD_SETTING
@@ -53,6 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"weftline-bridge: {error}", file=sys.stderr)
         return EXIT_CANNOT_LISTEN
     return 0
+
+
+def _load_tracer(settings: Settings) -> Tracer | None:
+    if not settings.tracing:
+        return None
+    try:
+        # Only here: a bridge that does not trace has no use for it, and perhaps does not have it.
+        from weftline_bridge.tracing.otel import OtlpTracer  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        problem = f"this takes the extra `otel`, as in `weftline[bridge,otel]`: {error}"
+        raise ConfigurationError(f"{ENV_PREFIX}TRACING", problem) from None
+    return OtlpTracer(settings.tracing_ratio, __version__)
 
 
 def _overrides(arguments: Sequence[str] | None) -> dict[str, str]:

@@ -128,6 +128,12 @@ class Settings(BaseSettings):
         300.0, ge=0, description="Time for which the record of an ended connection is kept, in seconds."
     )
     drain_seconds: float = Field(10.0, ge=0, description="Time for connections to close at shutdown, in seconds.")
+    tracing: bool = Field(
+        False, description="Whether spans of clients' commands are sent over OTLP; takes the extra `otel`."
+    )
+    tracing_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of the traces that begin here which is recorded, 0 to 1."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least serious log written.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on standard error.")
 

@@ -282,10 +282,8 @@ def refuse_to_start(folder: Path) -> str:
     return died.value.log
 
 
-def test_tracing_without_the_extra_ends_the_start_with_a_sentence_that_names_both(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # What is in the way of the SDK is found before the SDK, as if that were not installed.
+def test_tracing_without_the_extra_ends_the_start_with_a_sentence_that_names_both(tmp_path: Path) -> None:
+    # This is found before the SDK, as if that were not installed.
     (tmp_path / "opentelemetry").mkdir()
     (tmp_path / "opentelemetry" / "__init__.py").touch()
     log = refuse_to_start(tmp_path)

@@ -30,6 +30,8 @@ from weftline_bridge.protocol.inbound import (
     split_frame,
 )
 
+IDS = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
+
 
 def parse(kind: str, payload: Any = None, dialect: Dialect = Dialect.V1, **fields: Any) -> Request:
     message = {"id": "m", "type": kind, "timestamp": 1.5, "workflowId": "wf", **fields}
@@ -74,6 +76,29 @@ def parse(kind: str, payload: Any = None, dialect: Dialect = Dialect.V1, **field
 )
 def test_good_messages_become_requests(kind: str, payload: Any, expected: Request) -> None:
     assert parse(kind, payload) == expected
+
+
+@pytest.mark.parametrize(
+    ("came", "kept"),
+    [
+        (f"00-{IDS}-01", f"00-{IDS}-01"),
+        (f"00-{IDS}-02", f"00-{IDS}-00"),
+        (f"cc-{IDS}-03-what-the-future-adds", f"00-{IDS}-01"),
+        (f"00-{IDS}-01-more", ""),
+        (f"ff-{IDS}-01", ""),
+        (f"00-{'0' * 32}-00f067aa0ba902b7-01", ""),
+        (f"cc-{IDS}-01-{'x' * 300}", ""),
+        (f"00-{IDS.upper()}-01", ""),
+        (f"00-{IDS}-01\n", ""),
+        (None, ""),
+        (7, ""),
+        (["00"], ""),
+    ],
+)
+def test_what_is_a_traceparent_is_kept_and_what_is_none_is_no_fault(came: Any, kept: str) -> None:
+    for kind in (names.WORKFLOW_PAUSE, names.WORKFLOW_RETRY, names.WORKFLOW_SUBSCRIBE):
+        assert parse(kind, traceparent=came).traceparent == kept
+    assert parse(names.WORKFLOW_PAUSE).traceparent == ""
 
 
 def test_all_workflows_may_be_subscribed_to_but_not_commanded() -> None:

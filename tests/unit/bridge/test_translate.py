@@ -267,6 +267,7 @@ def test_one_bad_event_does_not_stop_those_around_it() -> None:
         ('{"by": "forged"}', {"by": 'a"b'}),
         ('{"nodes": [{"parent": 1}], "parent": 1, "rerunOf": "x"}', {"nodes": [{"parent": 1}], "by": 'a"b'}),
         ('{"config": {"parent": 1}}', {"config": {"parent": 1}, "by": 'a"b'}),
+        ('{"traceId": "forged"}', {"by": 'a"b'}),
     ],
 )
 def test_who_started_is_added_to_the_definitions_own_text(definition: str, expected: dict[str, Any]) -> None:
@@ -312,13 +313,14 @@ def test_a_snapshot_holds_the_whole_state() -> None:
 
 
 def test_a_state_says_what_nodes_wait_for_and_where_the_run_comes_from() -> None:
-    given = snapshot(ev.RUN_STATE_RUNNING, parent=PARENT, rerun_of="q")
+    given = snapshot(ev.RUN_STATE_RUNNING, parent=PARENT, rerun_of="q", trace_id="4bf9")
     given.nodes[0].CopyFrom(node(ev.NODE_STATUS_PENDING, reason="event", due_ms=5, data_json='{"event":"paid"}'))
     given.nodes.append(node(ev.NODE_STATUS_PENDING, reason="retry", due_ms=6))
     given.nodes.append(node(ev.NODE_STATUS_SUCCESS, reason="completed", by="ada", artifact=ARTIFACT))
     state = translate_state(given)
     payload = payload_of(snapshot_message(state, MINT))
-    assert (payload["parent"], payload["rerunOf"]) == (PARENT_PAYLOAD, "q")
+    origin = {"parent": PARENT_PAYLOAD, "rerunOf": "q", "traceId": "4bf9"}
+    assert origin.items() <= payload.items()
     told = [{name: each[name] for name in each if name not in ("nodeId", "attempt")} for each in payload["nodes"]]
     assert told == [
         {"status": "pending", "reason": "event", "until": 5, "data": {"event": "paid"}},
@@ -326,7 +328,7 @@ def test_a_state_says_what_nodes_wait_for_and_where_the_run_comes_from() -> None
         {"status": "success", "reason": "completed", "by": "ada", "artifact": ARTIFACT_PAYLOAD},
     ]
     start, *nodes = replay_messages(state, MINT)
-    assert payload_of(start) == {**payload["definition"], "by": "me", "parent": PARENT_PAYLOAD, "rerunOf": "q"}
+    assert payload_of(start) == {**payload["definition"], "by": "me", **origin}
     assert [payload_of(message) for message in nodes[:3]] == payload["nodes"]
 
 

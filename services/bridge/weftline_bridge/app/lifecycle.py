@@ -23,12 +23,15 @@ from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.recorder import RecorderLimits
 from weftline_bridge.session import Endpoint, Gatekeeper, Registry
 from weftline_bridge.settings import ENV_PREFIX, Settings, is_loopback, split_address
+from weftline_bridge.tracing import Tracer
 from weftline_bridge.upstream import ExecutorClient, TlsFiles
 
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 4096
 _END_SECONDS = 5.0
+_TRACING_SECONDS = 2.0
+"""How long the end waits for spans to be sent, within `_END_SECONDS`."""
 
 
 class Bridge:
@@ -37,8 +40,9 @@ class Bridge:
     `address` and `metrics_address` are the (host, port) pairs that are really listened on.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tracer: Tracer | None = None) -> None:
         self._settings = settings
+        self._tracer = tracer
         self._runners: list[web.AppRunner] = []
         self.address = self.metrics_address = ("", 0)
         identity = uuid4().hex[:12]
@@ -80,6 +84,7 @@ class Bridge:
             metrics=self.metrics,
             gatekeeper=self.gatekeeper,
             version=__version__,
+            tracer=tracer,
         )
 
     async def start(self) -> None:
@@ -123,6 +128,8 @@ class Bridge:
         if self.gatekeeper.keys is not None:
             await self.gatekeeper.keys.close()
         await self.client.close()
+        if self._tracer is not None:
+            await self._tracer.close(_TRACING_SECONDS)
 
     async def _listen(self, application: web.Application, address: str, setting: str) -> tuple[str, int]:
         host, port = split_address(address)
@@ -138,8 +145,8 @@ class Bridge:
         return str(bound[0]), int(bound[1])
 
 
-async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT.
+async def run(settings: Settings, tracer: Tracer | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; `tracer` takes the commands of clients.
 
     Raises ConfigurationError or ListenError when it can't start.
     """
@@ -147,7 +154,7 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    bridge = Bridge(settings)
+    bridge = Bridge(settings, tracer)
     await bridge.start()
     _log.info(
         "weftline-bridge %s: listening on ws://%s:%d, metrics on http://%s:%d/metrics, executor at %s",

@@ -14,6 +14,12 @@ Fields = Mapping[str, msgspec.Raw]
 
 WORKFLOW_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 MAX_TEXT = 4096
+MAX_TRACEPARENT = 256
+# W3C Trace Context, section 3.2: later versions may add fields at the end, and version ff is none.
+_TRACEPARENT = re.compile(
+    r"(?P<version>(?!ff)[0-9a-f]{2})-(?P<ids>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})"
+    r"(?P<more>-.*)?"
+)
 _SHOWN = 60
 
 
@@ -139,6 +145,19 @@ class FieldReader:
             return value
         self.misfit("workflowId", expected)
         return ""
+
+    def traceparent(self) -> str:
+        """The W3C `traceparent`, in its version 00; empty when it is left out, or is none.
+
+        That is no misfit: W3C says to go on then as if nothing had come.
+        """
+        value = self._decoded("traceparent") if self.has("traceparent") else None
+        if not isinstance(value, str) or len(value) > MAX_TRACEPARENT:
+            return ""
+        found = _TRACEPARENT.fullmatch(value)
+        if found is None or (found["version"] == "00" and found["more"]):
+            return ""
+        return f"00-{found['ids']}-{int(found['flags'], 16) & 1:02x}"
 
     def _decoded(self, name: str) -> object:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import msgspec
@@ -27,12 +27,16 @@ MAX_DATA_BYTES = 32 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What every request has: the message's id (also the idempotency key) and the workflow it is about."""
+    """What every request has: the message's id (also the idempotency key) and the workflow it is about.
+
+    `traceparent` is the span that asks for it, as W3C writes it; empty where the client does not say.
+    """
 
     kind: ClassVar[str]
 
     id: str
     workflow_id: str
+    traceparent: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +222,10 @@ def parse_message(raw: msgspec.Raw, dialect: Dialect, at: str = "") -> Request:
     workflow_id = reader.workflow_id(wildcard=kind in (names.WORKFLOW_SUBSCRIBE, names.WORKFLOW_UNSUBSCRIBE))
     if misfits:
         raise BadMessageError("bad_workflow_id", _sentence(misfits), misfits, command_id)
-    return _checked(_request(kind, payload, command_id, workflow_id, fields), misfits, command_id)
+    request = _request(kind, payload, command_id, workflow_id, fields)
+    if traceparent := reader.traceparent():
+        request = replace(request, traceparent=traceparent)
+    return _checked(request, misfits, command_id)
 
 
 def _request(kind: str, payload: FieldReader, command_id: str, workflow_id: str, fields: Fields) -> Request:

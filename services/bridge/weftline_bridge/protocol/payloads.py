@@ -269,6 +269,7 @@ class SnapshotPayload(Payload):
     parent: ParentPayload | None = None
     rerun_of: str = ""
     outputs_artifact: ArtifactPayload | None = None
+    trace_id: str = ""
 
 
 class SummaryPayload(Payload):

@@ -24,7 +24,7 @@ from weftline_bridge.protocol.payloads import (
 )
 
 ACTIVE_STATES = frozenset({"running", "pausing", "paused", "stopping"})
-_ORIGIN = ("parent", "rerunOf")
+_ORIGIN = ("parent", "rerunOf", "traceId")
 
 
 class WorkflowState(msgspec.Struct, frozen=True, gc=False):
@@ -51,6 +51,7 @@ class WorkflowState(msgspec.Struct, frozen=True, gc=False):
     parent: ParentPayload | None = None
     rerun_of: str = ""
     outputs_artifact: ArtifactPayload | None = None
+    trace_id: str = ""
 
     @property
     def active(self) -> bool:
@@ -58,7 +59,9 @@ class WorkflowState(msgspec.Struct, frozen=True, gc=False):
         return self.state in ACTIVE_STATES
 
 
-def start_payload(definition: str, by: str, parent: ParentPayload | None = None, rerun_of: str = "") -> Raw:
+def start_payload(
+    definition: str, by: str, parent: ParentPayload | None = None, rerun_of: str = "", trace_id: str = ""
+) -> Raw:
     """The payload of an outgoing `workflow.start`: the definition's text as it is, and where the run comes from.
 
     Raises ValueError when `definition` is not the text of a JSON object.
@@ -66,7 +69,7 @@ def start_payload(definition: str, by: str, parent: ParentPayload | None = None,
     body = definition.strip()
     if not (body.startswith("{") and body.endswith("}")):
         raise ValueError("a definition has to be a JSON object")
-    if '"parent"' in body or '"rerunOf"' in body:
+    if any(f'"{name}"' in body for name in _ORIGIN):
         body = _without_origin(body)
     body = body[:-1].rstrip()
     comma = "" if body == "{" else ","
@@ -75,6 +78,8 @@ def start_payload(definition: str, by: str, parent: ParentPayload | None = None,
         origin += f',"parent":{encode(parent).decode()}'
     if rerun_of:
         origin += f',"rerunOf":{encode(rerun_of).decode()}'
+    if trace_id:
+        origin += f',"traceId":{encode(trace_id).decode()}'
     return Raw(f"{body}{comma}{origin}}}")
 
 
@@ -108,6 +113,7 @@ def snapshot_message(state: WorkflowState, mint: Mint) -> Message:
         state.parent,
         state.rerun_of,
         state.outputs_artifact,
+        state.trace_id,
     )
     about = About("snapshot", state.seq, state.seq)
     return mint.message(
@@ -124,7 +130,7 @@ def replay_messages(state: WorkflowState, mint: Mint) -> list[Message]:
     def said(kind: str, payload: Payload | Raw, about: About | None = None) -> Message:
         return mint.message(kind, payload, workflow_id=state.workflow_id, run_id=state.run_id, about=about)
 
-    start = start_payload(state.definition, state.by, state.parent, state.rerun_of)
+    start = start_payload(state.definition, state.by, state.parent, state.rerun_of, state.trace_id)
     messages = [said(names.WORKFLOW_START, start, About("snapshot", state.seq, state.seq))]
     messages += [said(f"node.{node.status}", node) for node in state.nodes]
     messages.append(said(names.EXECUTION_PROGRESS, state.progress))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from weftline_bridge.auth import NOTHING, Identity, Scope
 from weftline_bridge.errors import (
@@ -27,6 +28,7 @@ from weftline_bridge.rates import CommandRate, Verdict
 from weftline_bridge.recorder import Kind
 from weftline_bridge.session.gatekeeper import Gatekeeper
 from weftline_bridge.session.session import Session
+from weftline_bridge.tracing import CommandSpan, Tracer
 from weftline_bridge.upstream import Accepted, ExecutorClient
 
 _log = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class Commands:
         "_rate",
         "_session",
         "_timeout",
+        "_tracer",
         "_waiting",
         "_welcome",
         "_worker",
@@ -75,6 +78,7 @@ class Commands:
         welcome: Callable[[Session], None],
         timeout: float,
         max_subscriptions: int,
+        tracer: Tracer | None = None,
     ) -> None:
         self._session = session
         self._hub = hub
@@ -86,6 +90,7 @@ class Commands:
         self._welcome = welcome
         self._timeout = timeout
         self._max_subscriptions = max_subscriptions
+        self._tracer = tracer
         self._waiting: deque[tuple[Request, float]] | None = None
         self._worker: asyncio.Task[None] | None = None
 
@@ -125,21 +130,37 @@ class Commands:
         try:
             while waiting:
                 request, deadline = waiting.popleft()
+                request, span = self._traced(request)
+                # What is cut off by the end of its connection has no other outcome.
+                outcome, code = "abandoned", ""
                 try:
                     await self._carry_out(request, deadline)
-                    self._count(request, "accepted")
+                    outcome = "accepted"
+                    self._count(request, outcome)
                 except (BadMessageError, CommandRefusedError) as error:
-                    self._count(request, "unavailable" if error.code == "executor_unavailable" else "refused")
+                    outcome, code = "unavailable" if error.code == "executor_unavailable" else "refused", error.code
+                    self._count(request, outcome)
                     self._refuse(request, error)
                     if isinstance(error, ConnectionEndedError):
                         self._session.close(error.close_code, error.message)
                 except Exception:
                     _log.exception("a command of connection %s failed", self._session.id)
-                    self._count(request, "failed")
-                    self._refuse(request, CommandRefusedError("internal", "the bridge failed to carry it out"))
+                    outcome, code = "failed", "internal"
+                    self._count(request, outcome)
+                    self._refuse(request, CommandRefusedError(code, "the bridge failed to carry it out"))
+                finally:
+                    if span is not None:
+                        span.end(outcome, code)
         finally:
             self._worker = None
             self._waiting = None
+
+    def _traced(self, request: Request) -> tuple[Request, CommandSpan | None]:
+        """The span of a command for the executor, where there is tracing, and the command as a part of it."""
+        if self._tracer is None or isinstance(request, Subscribe | Unsubscribe | Refresh):
+            return request, None
+        span = self._tracer.begin(request.kind, request.workflow_id, request.id, request.traceparent)
+        return replace(request, traceparent=span.traceparent), span
 
     async def _carry_out(self, request: Request, deadline: float) -> None:
         if isinstance(request, Refresh):

@@ -28,6 +28,7 @@ from weftline_bridge.session.limits import SessionLimits, Socket
 from weftline_bridge.session.registry import Registry
 from weftline_bridge.session.session import CLOSE_SECONDS, Session
 from weftline_bridge.settings import Settings
+from weftline_bridge.tracing import Tracer
 from weftline_bridge.upstream import ExecutorClient
 
 _log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Endpoint:
         metrics: Metrics,
         gatekeeper: Gatekeeper,
         version: str,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
         self._hub = hub
@@ -73,6 +75,7 @@ class Endpoint:
         self._mint = mint
         self._metrics = metrics
         self._version = version
+        self._tracer = tracer
         self._gatekeeper = gatekeeper
         self._admission = Admission(settings, registry, gatekeeper)
         self._limits = SessionLimits(settings.outbox_max_bytes, settings.stall_seconds)
@@ -158,6 +161,7 @@ class Endpoint:
             welcome=self._welcome,
             timeout=self._settings.command_timeout,
             max_subscriptions=self._settings.max_subscriptions,
+            tracer=self._tracer,
         )
         self._registry.add(session)
         try:

@@ -27,34 +27,35 @@ def command_call(stub: WorkflowServiceStub, request: Request, by: str, timeout: 
 
     Raises TypeError for a request that is no command.
     """
+    metadata = (("traceparent", request.traceparent),) if request.traceparent else None
     about = {"workflow_id": request.workflow_id, "command_id": request.id, "by": by}
     call: Awaitable[CommandResponse]
     match request:
         case Start():
             start = pb.StartWorkflowRequest(definition_json=request.definition, **about)
-            call = stub.StartWorkflow(start, timeout=timeout)
+            call = stub.StartWorkflow(start, timeout=timeout, metadata=metadata)
         case Pause():
             pause = pb.PauseWorkflowRequest(mode=_PAUSE_MODES[request.mode], reason=request.reason, **about)
-            call = stub.PauseWorkflow(pause, timeout=timeout)
+            call = stub.PauseWorkflow(pause, timeout=timeout, metadata=metadata)
         case Resume():
             resume = pb.ResumeWorkflowRequest(reason=request.reason, **about)
-            call = stub.ResumeWorkflow(resume, timeout=timeout)
+            call = stub.ResumeWorkflow(resume, timeout=timeout, metadata=metadata)
         case Stop():
             stop = pb.StopWorkflowRequest(
                 mode=_STOP_MODES[request.mode], grace_ms=request.grace_ms, reason=request.reason, **about
             )
-            call = stub.StopWorkflow(stop, timeout=timeout)
+            call = stub.StopWorkflow(stop, timeout=timeout, metadata=metadata)
         case Retry():
             retry = pb.RetryWorkflowRequest(reason=request.reason, **about)
-            call = stub.RetryWorkflow(retry, timeout=timeout)
+            call = stub.RetryWorkflow(retry, timeout=timeout, metadata=metadata)
         case Rerun():
             rerun = pb.RerunWorkflowRequest(from_node_id=request.from_node_id, **about)
-            call = stub.RerunWorkflow(rerun, timeout=timeout)
+            call = stub.RerunWorkflow(rerun, timeout=timeout, metadata=metadata)
         case Complete():
             complete = pb.CompleteNodeRequest(
                 node_id=request.node_id, event=request.event, data_json=request.data, **about
             )
-            call = stub.CompleteNode(complete, timeout=timeout)
+            call = stub.CompleteNode(complete, timeout=timeout, metadata=metadata)
         case _:
             raise TypeError(f"{type(request).__name__} is no command")
     return call

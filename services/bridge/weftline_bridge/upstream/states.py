@@ -41,6 +41,7 @@ def translate_state(snapshot: workflow_service_pb2.WorkflowSnapshot) -> Workflow
             parent_payload(snapshot.parent) if snapshot.HasField("parent") else None,
             snapshot.rerun_of,
             artifact_payload(snapshot.outputs_artifact) if snapshot.HasField("outputs_artifact") else None,
+            snapshot.trace_id,
         )
     except KeyError as error:
         raise TranslationError(f"snapshot of {snapshot.workflow_id}: value {error} is not known") from error

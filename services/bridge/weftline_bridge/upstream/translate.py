@@ -212,7 +212,7 @@ def _durable_node(node: events_pb2.NodeTransition, status: int) -> NodePayload:
 def _start(event: events_pb2.Event) -> Message:
     start = event.workflow_start
     parent = parent_payload(start.parent) if start.HasField("parent") else None
-    payload = start_payload(start.definition_json, start.by, parent, start.rerun_of)
+    payload = start_payload(start.definition_json, start.by, parent, start.rerun_of, start.trace_id)
     return _message(event, names.WORKFLOW_START, payload)
 
 
