@@ -7,7 +7,7 @@ import os
 import pwd
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from string import Template
 
@@ -19,7 +19,7 @@ from bench.processes import Child, running
 
 CONFIGURATION = HERE / "nginx.conf.in"
 FIXED_FOLDER = Path("/var/lib/nginx")
-"""nchan has nginx make the folder for bodies that Debian built in, whichever the configuration names."""
+"""nchan has nginx make the folder for bodies that was built in, whatever is configured. Nothing is ever put there."""
 
 
 @contextmanager
@@ -31,8 +31,10 @@ def running_nchan(folder: Path, *, core: int | None) -> Iterator[tuple[int, int]
     settings = {"module": str(found.module), "folder": str(folder), "port": str(port), "user": _user()}
     configuration.write_text(Template(CONFIGURATION.read_text()).substitute(settings))
     command = [str(found.program), "-p", str(folder), "-c", str(configuration), "-e", "stderr"]
-    with _fixed_folder(), running("nginx", command, folder, core=core) as child:
-        child.wait_until(lambda: len(_workers(child)) == 1 and _listens(port))
+    with ExitStack() as stack:
+        with _fixed_folder():
+            child = stack.enter_context(running("nginx", command, folder, core=core))
+            child.wait_until(lambda: len(_workers(child)) == 1 and _listens(port))
         (worker,) = _workers(child)
         yield worker, port
 

@@ -68,7 +68,7 @@ def test_nginx_leaves_neither_a_process_nor_a_port_nor_a_folder(tmp_path: Path) 
     was_there = nginx.FIXED_FOLDER.exists()
     with SERVERS["nchan"](tmp_path) as running:
         worker = psutil.Process(running.pid)
+        assert nginx.FIXED_FOLDER.exists() == was_there, "it would stay when the bench is killed"
     assert not worker.is_running()
-    assert nginx.FIXED_FOLDER.exists() == was_there
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", running.port), 1)
