@@ -1,6 +1,7 @@
 """The spans of an executor, as a collector gets them over OTLP from a real process."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -252,6 +253,34 @@ async def test_a_run_does_not_care_whether_its_spans_arrive(tmp_path: Path, monk
             assert (await client.snapshot()).progress.completed_nodes == 200
         assert await asyncio.to_thread(process.terminate) == 0
         assert "Queue full" in process.log.read_text()
+
+
+async def test_a_collector_that_never_answers_keeps_nobody_from_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "600")
+        with executor_process(tmp_path, tracing="true") as process:
+            async with client_of(process) as client:
+                await run(client, noops(3), GIVEN)
+            assert await asyncio.to_thread(process.terminate) == 0
+            assert "spans that could not be sent within 3 s are lost" in process.log.read_text()
+
+
+async def test_a_run_that_nobody_can_go_on_with_is_ended_in_its_trace_too(
+    tmp_path: Path, collected: Collector, gate: Gate
+) -> None:
+    with executor_process(tmp_path, tracing="true") as process:
+        async with client_of(process) as client, client.watch(start_from=pb.WATCH_FROM_NOW) as watch:
+            await start(client, chain(node("a", "test.step", gate=str(gate))), GIVEN)
+            await watch.until(is_node("a", "running"))
+            process.kill9()
+        process.settings["NODES"] = "tests.support.process_nodes"
+        process.restart()
+        cut, whole = await collected.attempt("a"), await collected.named("workflow.run")
+    assert (cut.error, whole.error) == ("interrupted", "not_recoverable")
+    assert (cut.trace_id, cut.parent_id) == (TRACE, whole.span_id)
 
 
 async def test_where_tracing_is_off_nothing_of_it_is_imported_kept_or_passed_on(

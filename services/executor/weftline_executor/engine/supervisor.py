@@ -120,11 +120,9 @@ class Engine:
         outputs = LargeOutputs(self.artifacts, self._errands, config.artifact_bytes, config.max_output_bytes)
         self._bodies = Bodies(loop, self.runs, self, outputs)
         access = ArtifactAccess(self.artifacts, loop, config.max_artifact_bytes)
-        launcher = Launcher(
-            loop, self._loops, self._processes, secrets, config.max_output_bytes, access, traces=tracing is not None
-        )
-        entries = Entries(self._files)
-        self._results = ResultCache(entries, self._errands, launcher, metrics, config.cache, now)
+        limit = config.max_output_bytes
+        launcher = Launcher(loop, self._loops, self._processes, secrets, limit, access, traces=tracing is not None)
+        self._results = ResultCache(Entries(self._files), self._errands, launcher, metrics, config.cache, now)
         self._runtime = Runtime(
             loop,
             now,
@@ -314,7 +312,10 @@ class Engine:
         except InvalidWorkflow as error:
             _log.error("run %s of %s can't go on: %s", projection.run_id, projection.workflow_id, error)
             lost = given_up(projection, f"the run can't go on after a restart: {error}", self._now())
-            self._listener.committed(await self._store.append([lost]))
+            stored = await self._store.append([lost])
+            if self._tracing is not None:
+                self._tracing.given_up(projection, lost.events)
+            self._listener.committed(stored)
             return
         run = Run(self._runtime, graph, projection, projection.seq)
         self.runs[projection.workflow_id] = run

@@ -73,6 +73,7 @@ def make_context(
     already_elapsed: float = 0.0,
     body: Body | None = None,
     keeper: ArtifactKeeper | None = None,
+    traceparent: str = "",
 ) -> Context:
     """Make a context whose `sleep` returns at once and whose every word goes to `sink`.
 
@@ -90,4 +91,5 @@ def make_context(
         sink.sleep,
         body,
         NodeArtifacts(keeper or RecordingKeeper()),
+        traceparent,
     )

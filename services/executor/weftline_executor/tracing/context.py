@@ -7,8 +7,9 @@ after a crash gives the same ones, and nothing but the run's own parent need be 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from hashlib import blake2b
+
+from msgspec import Struct
 
 _MAX_LENGTH = 256
 # W3C Trace Context, section 3.2: later versions may add fields at the end, and version ff is none.
@@ -17,8 +18,7 @@ _SAMPLED = 1
 _RATIO_BITS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(Struct, frozen=True):
     """A span in its trace: ids in lower-case hexadecimal, and whether the trace is recorded."""
 
     trace_id: str

@@ -52,11 +52,16 @@ class RunSpans:
     """
 
     def __init__(self, projection: RunProjection, node_type: Callable[[str], str]) -> None:
-        self._workflow_id = projection.workflow_id
         self._run_id = projection.run_id
         self._node_type = node_type
-        self._parent = parse_traceparent(projection.trace)
+        self._parent: TraceContext | None = None
         self._generation = projection.generation
+        self._context: TraceContext | None = None
+        self._place(projection.trace)
+        self._about: dict[str, Value] = {
+            "weftline.workflow.id": projection.workflow_id,
+            "weftline.run.id": projection.run_id,
+        }
         self._origin: dict[str, Value] = {}
         self._run = _Open(projection.generation_at)
         self._attempts: dict[str, _Open] = {}
@@ -72,9 +77,7 @@ class RunSpans:
     @property
     def context(self) -> TraceContext | None:
         """The span of the run; None where the run has no trace that is recorded."""
-        if self._parent is None or not self._parent.sampled:
-            return None
-        return self._parent.at(run_span_id(self._run_id, self._generation))
+        return self._context
 
     def take(self, events: Iterable[Event]) -> list[Span]:
         """Takes the next events in, and gives the spans that they end."""
@@ -82,15 +85,21 @@ class RunSpans:
         for event in events:
             if isinstance(event, RunStarted):
                 self._begin(event)
-            if self.context is None:
-                return ended
-            span = self._take(event, self.context)
+            if self._context is None:
+                break
+            span = self._take(event, self._context)
             if span is not None:
                 ended.append(span)
         return ended
 
+    def _place(self, trace: str) -> None:
+        parent = parse_traceparent(trace)
+        if parent is not None and parent.sampled:
+            self._parent = parent
+            self._context = parent.at(run_span_id(self._run_id, self._generation))
+
     def _begin(self, event: RunStarted) -> None:
-        self._parent = parse_traceparent(event.trace)
+        self._place(event.trace)
         self._run = _Open(event.at)
         self._take_origin(event)
 
@@ -125,6 +134,7 @@ class RunSpans:
                 told.tell("log", event.at, level=level.value, message=event.message[:MAX_MESSAGE])
             case RunResumed(mode="retry"):
                 self._generation += 1
+                self._context = run.at(run_span_id(self._run_id, self._generation))
                 self._run = _Open(event.at)
                 self._attempts.clear()
             case RunPaused() | RunResumed() | RunStopping():
@@ -141,7 +151,7 @@ class RunSpans:
             return None  # no code ran for this: it was reset, completed, or taken over
         node_type = self._node_type(node_id)
         attributes: dict[str, Value] = {
-            **self._about(),
+            **self._about,
             "weftline.node.id": node_id[:MAX_ID],
             "weftline.node.type": node_type,
             "weftline.node.attempt": attempt.attempt,
@@ -157,7 +167,7 @@ class RunSpans:
     def _end_run(self, run: TraceContext, event: RunCompleted | RunFailed) -> Span:
         failed = event.code if isinstance(event, RunFailed) else ""
         attributes: dict[str, Value] = {
-            **self._about(),
+            **self._about,
             **self._origin,
             "weftline.run.generation": self._generation,
             "weftline.outcome": "error" if isinstance(event, RunFailed) else event.status.value,
@@ -175,9 +185,6 @@ class RunSpans:
         return Span(
             "workflow.run", run, self._parent, self._run.begun, event.at, attributes, events=events, failed=failed
         )
-
-    def _about(self) -> dict[str, Value]:
-        return {"weftline.workflow.id": self._workflow_id, "weftline.run.id": self._run_id}
 
 
 def _is_open(node: NodeState) -> bool:

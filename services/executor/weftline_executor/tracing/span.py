@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from weftline_executor.tracing.context import TraceContext
 
@@ -12,17 +13,15 @@ Value = str | int | bool
 Kind = Literal["internal", "server"]
 
 
-@dataclass(frozen=True, slots=True)
-class SpanEvent:
+class SpanEvent(Struct, frozen=True):
     """Something that happened within a span, `at` ms since the Unix epoch."""
 
     name: str
     at: int
-    attributes: Mapping[str, Value] = field(default_factory=dict)
+    attributes: Mapping[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """Something that was done from `begun` to `ended`, in ms since the Unix epoch.
 
     `parent` is the span that it is a part of, None for the first of a trace, and `links` are spans elsewhere that it

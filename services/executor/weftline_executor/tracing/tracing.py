@@ -78,6 +78,14 @@ class Tracing:
             _log.exception("run %s of %s is traced no more", run.projection.run_id, run.projection.workflow_id)
             self._runs[run] = None
 
+    def given_up(self, projection: RunProjection, events: Sequence[Event]) -> None:
+        """Takes in the events that end a run which nobody can run any more. Never raises."""
+        try:
+            for span in RunSpans(projection, lambda _: "unknown").take(events):
+                self._sink.export(span)
+        except Exception:
+            _log.exception("the end of run %s of %s is not traced", projection.run_id, projection.workflow_id)
+
     def _add(self, run: TracedRun) -> RunSpans:
         graph = run.graph
         spans = RunSpans(run.projection, lambda node_id: graph.nodes[graph.index[node_id]].type)

@@ -44,7 +44,7 @@ async def ask(
     assert node_type.check(config) == []
     prepared = node_type.prepare(config)
     secrets = Secrets({"WEFTLINE_SECRET_OPENAI_API_KEY": KEY + "\n", "WEFTLINE_SECRET_OTHER": "other"})
-    ctx = make_context(sink or RecordingSink(), idempotency_key="k-1", secrets=secrets)
+    ctx = make_context(sink or RecordingSink(), idempotency_key="k-1", secrets=secrets, traceparent="00-of-the-attempt")
     result = prepared.call(ctx, prepared.bind(scope or Scope()), {})
     assert asyncio.iscoroutine(result)
     output = await result
@@ -69,6 +69,7 @@ async def test_a_stream_is_put_together(server: ChatServer) -> None:
     assert server.paths == ["/v1/chat/completions"]
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
     assert server.headers[0]["idempotency-key"] == "k-1"
+    assert server.headers[0]["traceparent"] == "00-of-the-attempt"
 
 
 async def test_a_request_says_no_more_than_it_was_told(server: ChatServer) -> None:
