@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 import pytest
+from aiohttp import web
 
 from tests.support import events
-from tests.support.bridge import running_bridge
+from tests.support.bridge import PATIENCE, running_bridge
 from tests.support.scripted_executor import running_executor
 from tests.support.tokens import SECRET, bearer, token
+from weftline_bridge.auth import Identity
+from weftline_bridge.frames import Dialect
+from weftline_bridge.session.admission import Admission
+
+KNOCK = b"\r\n".join(
+    (
+        b"GET / HTTP/1.1",
+        b"Host: localhost",
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        b"Sec-WebSocket-Version: 13",
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        b"Sec-WebSocket-Protocol: weftline.v1",
+        b"",
+        b"",
+    )
+)
 
 
 async def test_a_v1_client_gets_arrays_with_connection_ready_and_then_the_status() -> None:
@@ -76,6 +96,38 @@ async def test_pages_may_connect_from_the_same_or_a_listed_origin(
         else:
             assert await client.close_code() == outcome
             assert client.seen == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_connections": 1}], ids=["let_in", "turned_away"])
+@pytest.mark.parametrize("known", [True, False], ids=["known", "noticed_by_the_answer"])
+async def test_a_client_that_goes_away_before_it_is_let_in_is_no_error(
+    known: bool, settings: dict[str, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = asyncio.Event()
+    admit = Admission.admit
+
+    async def when_it_has_gone(self: Admission, request: web.Request, dialect: Dialect) -> Identity | None:
+        assert request.transport is not None
+        request.transport.abort()
+        while known and request.transport is not None:
+            await asyncio.sleep(0)
+        gone.set()
+        return await admit(self, request, dialect)
+
+    async with running_executor() as executor, running_bridge(executor, **settings) as bridge:
+        if settings:
+            await (await bridge.connect()).next()
+        connections = len(bridge.bridge.registry)
+        monkeypatch.setattr(Admission, "admit", when_it_has_gone)
+        _, writer = await asyncio.open_connection(*bridge.bridge.address)
+        writer.write(KNOCK)
+        async with asyncio.timeout(PATIENCE):
+            await gone.wait()
+        writer.close()
+        monkeypatch.undo()
+        assert (await (await bridge.connect()).ws.receive()).type is aiohttp.WSMsgType.TEXT
+        assert len(bridge.bridge.registry) == connections + (not settings)
+        assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize("path", ["/", "/api/workflows", "/api/connections", "/healthz"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from html import escape
 
 import msgspec
@@ -96,10 +97,14 @@ class Pages:
         application.router.add_get("/api/artifacts/{uri:.+}", artifact, allow_head=False)
         return application
 
-    async def root(self, request: web.Request) -> web.StreamResponse:
+    def root(self, request: web.Request) -> Awaitable[web.StreamResponse]:
         """Upgrade to a WebSocket, or show a browser what this is."""
+        # It is no coroutine itself, since its frame would be kept for each connection for as long as that lasts.
         if request.headers.get("Upgrade", "").strip().lower() == "websocket":
-            return await self._endpoint.handle(request)
+            return self._endpoint.handle(request)
+        return self._show_page()
+
+    async def _show_page(self) -> web.StreamResponse:
         return web.Response(text=self._page, content_type="text/html")
 
     async def healthz(self, request: web.Request) -> web.Response:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from aiohttp import WSMsgType, web
+from aiohttp.http import WSMessageNoDecodeText
 
 from weftline_bridge.auth import Identity
 from weftline_bridge.errors import BadMessageError, CommandRefusedError, Misfit
@@ -22,11 +23,12 @@ from weftline_bridge.protocol.payloads import ReadyPayload
 from weftline_bridge.rates import CommandRate
 from weftline_bridge.recorder import Kind, Tape
 from weftline_bridge.session.admission import Admission, TurnedAwayError
+from weftline_bridge.session.closing import CLOSE_SECONDS
 from weftline_bridge.session.commands import Commands, scope_of
 from weftline_bridge.session.gatekeeper import Gatekeeper
 from weftline_bridge.session.limits import SessionLimits, Socket
 from weftline_bridge.session.registry import Registry
-from weftline_bridge.session.session import CLOSE_SECONDS, Session
+from weftline_bridge.session.session import Session
 from weftline_bridge.settings import Settings
 from weftline_bridge.tracing import Tracer
 from weftline_bridge.upstream import ExecutorClient
@@ -44,12 +46,18 @@ _LAST_CODE = 4999
 
 @dataclass(slots=True)
 class _Connection:
-    """One client while it is connected: `strikes` counts bad messages in a row, `presented` tells of a token."""
+    """One client while it is connected.
 
+    `strikes` counts bad messages in a row, `presented` tells of a token, `answer` is the code that its close is
+    answered with.
+    """
+
+    ws: Socket
     session: Session
     commands: Commands
     strikes: int = 0
     presented: bool = False
+    answer: int | None = None
 
 
 class Endpoint:
@@ -85,25 +93,39 @@ class Endpoint:
 
         Raises HTTPServiceUnavailable while draining.
         """
+        # What only the opening needs is not kept for as long as the connection lasts.
+        opened = await self._open(request)
+        if isinstance(opened, _Connection):
+            await self._serve(opened)
+            return opened.ws
+        return opened
+
+    async def _open(self, request: web.Request) -> _Connection | web.StreamResponse:
+        """Upgrade a request; an answer for who is not let in."""
         if self._registry.draining:
             self._metrics.refused.labels("draining").inc()
             raise web.HTTPServiceUnavailable(text="the bridge is restarting\n", headers={"Retry-After": "5"})
         offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
         offered = [name for name in offered if name]
-        if offered and SUBPROTOCOL not in offered:
-            # A browser hides the close code unless one of the offered protocols was chosen.
-            text = f"the bridge speaks {SUBPROTOCOL}, or no subprotocol"
-            return await self._turn_away(request, offered[0], CloseCode.UNSUPPORTED_SUBPROTOCOL, text)
-        protocol = SUBPROTOCOL if offered else ""
+        # A browser hides the close code unless one of the offered protocols was chosen.
+        protocol = SUBPROTOCOL if SUBPROTOCOL in offered else "".join(offered[:1])
         dialect = Dialect.V1 if protocol else Dialect.PLAIN
-        try:
-            identity = await self._admission.admit(request, dialect)
-        except TurnedAwayError as error:
-            return await self._turn_away(request, protocol, error.code, error.reason, error.again)
         ws = self._socket(protocol)
-        await ws.prepare(request)
-        await self._serve(request, ws, dialect, identity)
-        return ws
+        with contextlib.suppress(ConnectionError):
+            try:
+                if protocol not in ("", SUBPROTOCOL):
+                    text = f"the bridge speaks {SUBPROTOCOL}, or no subprotocol"
+                    raise TurnedAwayError(CloseCode.UNSUPPORTED_SUBPROTOCOL, text)
+                identity = await self._admission.admit(request, dialect)
+            except TurnedAwayError as error:
+                await self._turn_away(request, ws, protocol, error)
+                return ws
+            await ws.prepare(request)
+            if request.transport is not None:
+                return self._connection(request, request.transport, ws, dialect, identity)
+        # Who goes away before it is let in is no error of the bridge's; aiohttp would take a socket that is half open
+        # for one, and does not send this.
+        return web.Response(status=400)
 
     def _socket(self, protocol: str) -> Socket:
         return web.WebSocketResponse(
@@ -116,23 +138,22 @@ class Endpoint:
             timeout=CLOSE_SECONDS,
         )
 
-    async def _turn_away(
-        self, request: web.Request, protocol: str, code: CloseCode, reason: str, again: float | None = None
-    ) -> Socket:
-        ws = self._socket(protocol)
+    async def _turn_away(self, request: web.Request, ws: Socket, protocol: str, error: TurnedAwayError) -> None:
         await ws.prepare(request)
-        self._metrics.refused.labels(code.name.lower()).inc()
-        if again is not None and protocol == SUBPROTOCOL:
-            advice = self._mint.draining(round(again * 1000))
+        self._metrics.refused.labels(error.code.name.lower()).inc()
+        if error.again is not None and protocol == SUBPROTOCOL:
+            advice = self._mint.draining(round(error.again * 1000))
             await ws.send_frame(b"[%b]" % advice.data, WSMsgType.TEXT)
-        await ws.close(code=code, message=reason.encode())
-        return ws
+        await ws.close(code=error.code, message=error.reason.encode())
 
-    async def _serve(self, request: web.Request, ws: Socket, dialect: Dialect, identity: Identity | None) -> None:
-        transport = request.transport
-        if transport is None:
-            return
-        loop = asyncio.get_running_loop()
+    def _connection(
+        self,
+        request: web.Request,
+        transport: asyncio.WriteTransport,
+        ws: Socket,
+        dialect: Dialect,
+        identity: Identity | None,
+    ) -> _Connection:
         connection_id, recorder = uuid4().hex, self._hub.recorder
         address = self._gatekeeper.address_of(request)
         name = dialect.name.lower()
@@ -146,7 +167,7 @@ class Endpoint:
             mint=self._mint,
             metrics=self._metrics,
             relieve=self._hub.relief.relieve,
-            now=loop.time(),
+            now=asyncio.get_running_loop().time(),
             identity=identity,
             tape=Tape(recorder.connection_opened(connection_id, name, address, self._mint.now()), self._mint.now),
         )
@@ -163,24 +184,34 @@ class Endpoint:
             max_subscriptions=self._settings.max_subscriptions,
             tracer=self._tracer,
         )
+        return _Connection(ws, session, commands)
+
+    async def _serve(self, connection: _Connection) -> None:
+        ws, session = connection.ws, connection.session
         self._registry.add(session)
         try:
-            if dialect is Dialect.V1:
+            if session.dialect is Dialect.V1:
                 session.send(self._mint.ready(self._ready(session)))
-            if identity is not None:
+            if session.identity is not None:
                 self._welcome(session)
-            await self._read(ws, _Connection(session, commands), loop)
+            # No message is kept until the next one comes.
+            while self._take(await ws.receive(), connection):
+                pass
+            if connection.answer is not None:
+                with contextlib.suppress(TimeoutError, ConnectionError):
+                    async with asyncio.timeout(CLOSE_SECONDS):
+                        await ws.close(code=connection.answer)
         finally:
             session.hung_up()
             self._hub.leave(session)
-            await commands.close()
+            await connection.commands.close()
             # A subscription that was being answered may just have got its reader attached.
             self._hub.leave(session)
             await session.closed()
             session.abort()
             code = session.close_code or ws.close_code or _ABNORMAL
             self._registry.remove(session, code)
-            recorder.connection_closed(session.id, code, session.subject, self._mint.now())
+            self._hub.recorder.connection_closed(session.id, code, session.subject, self._mint.now())
 
     def _ready(self, session: Session) -> ReadyPayload:
         settings, identity = self._settings, session.identity
@@ -201,27 +232,25 @@ class Endpoint:
             session.tape.note(Kind.SUBSCRIBED, ALL_WORKFLOWS, word="all")
             self._hub.join_everyone(session, WHOLE._replace(scope=scope_of(session.identity)))
 
-    async def _read(self, ws: Socket, connection: _Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def _take(self, message: WSMessageNoDecodeText, connection: _Connection) -> bool:
+        """Take what came from a client; whether more may come."""
         session = connection.session
-        while True:
-            message = await ws.receive()
-            session.heard = loop.time()
-            kind = message.type
-            if kind is WSMsgType.TEXT:
-                self._take_frame(message.data, connection)
-            elif kind is WSMsgType.PONG:
-                session.ponged(bytes(message.data), session.heard)
-            elif kind is WSMsgType.PING:
-                session.pong(bytes(message.data))
-            elif kind is WSMsgType.BINARY:
-                misfit = Misfit("", "a text frame", "a binary frame")
-                self._strike(connection, BadMessageError("binary_frame", "messages are text frames", [misfit]))
-            else:
-                if kind is WSMsgType.CLOSE and not session.closing:
-                    with contextlib.suppress(TimeoutError, ConnectionError):
-                        async with asyncio.timeout(CLOSE_SECONDS):
-                            await ws.close(code=_answer_to(message.data))
-                return
+        session.heard = asyncio.get_running_loop().time()
+        kind = message.type
+        if kind is WSMsgType.TEXT:
+            self._take_frame(message.data, connection)
+        elif kind is WSMsgType.PONG:
+            session.ponged(bytes(message.data), session.heard)
+        elif kind is WSMsgType.PING:
+            session.pong(bytes(message.data))
+        elif kind is WSMsgType.BINARY:
+            misfit = Misfit("", "a text frame", "a binary frame")
+            self._strike(connection, BadMessageError("binary_frame", "messages are text frames", [misfit]))
+        else:
+            if kind is WSMsgType.CLOSE and not session.closing:
+                connection.answer = _answer_to(message.data)
+            return False
+        return True
 
     def _take_frame(self, data: bytes, connection: _Connection) -> None:
         session = connection.session

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Collection, Sequence
 
 from weftline_bridge.auth import Identity
@@ -14,16 +13,15 @@ from weftline_bridge.outbox import Ladder, Mode, Outbox, Tally
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.names import STREAM_GAP, WORKFLOW_SNAPSHOT, CloseCode
 from weftline_bridge.recorder import Tape
+from weftline_bridge.session.closing import end_connection
 from weftline_bridge.session.limits import SessionLimits
 from weftline_bridge.session.pings import ping_frame, round_trip
 from weftline_bridge.session.slowness import as_messages, count
 
 HIGH_WATER = 256 * 1024
-CLOSE_SECONDS = 5.0
 
 _HELD_CHUNK = 64 * 1024
 _STATES = frozenset({WORKFLOW_SNAPSHOT, STREAM_GAP})
-_MAX_REASON_BYTES = 120
 
 
 class Session:
@@ -42,6 +40,7 @@ class Session:
         "_closer",
         "_dirty",
         "_flusher",
+        "_gone",
         "_hung_up",
         "_limits",
         "_metrics",
@@ -111,7 +110,8 @@ class Session:
         self._progress = now
         self._blocked = False
         self._told = Mode.NORMAL
-        self._hung_up = asyncio.Event()
+        self._hung_up: asyncio.Event | None = None
+        self._gone = False
 
     @property
     def subject(self) -> str:
@@ -298,11 +298,18 @@ class Session:
         self._flusher.forget(self)
         self.close_code = code
         self.straight = False
-        self._closer = asyncio.create_task(self._close(code, reason), name=f"close-{self.id}")
+        # A connection has it only now: it would be a part of what each of thousands costs.
+        self._hung_up = asyncio.Event()
+        if self._gone:
+            self._hung_up.set()
+        ending = end_connection(self._transport, code, reason, self._hung_up)
+        self._closer = asyncio.create_task(ending, name=f"close-{self.id}")
 
     def hung_up(self) -> None:
         """Nothing more comes from the client: it has closed, or is gone."""
-        self._hung_up.set()
+        self._gone = True
+        if self._hung_up is not None:
+            self._hung_up.set()
 
     async def closed(self) -> None:
         """Return when the closing that was begun is over."""
@@ -315,18 +322,6 @@ class Session:
         self._outbox.clear()
         self._flusher.forget(self)
         self._have_room()
-        self._transport.abort()
-
-    async def _close(self, code: int, reason: str) -> None:
-        # aiohttp would close the socket without waiting for the client's answer, since another task reads from it;
-        # what the client was sending then resets the connection, and it never sees the code.
-        text = reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore").encode()
-        if not self._transport.is_closing():
-            self._transport.write(frame(code.to_bytes(2, "big") + text, Opcode.CLOSE))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._hung_up.wait()
-        # A client that takes nothing would keep the socket, and all that waits in it, for ever.
         self._transport.abort()
 
     def _hold(self) -> None:
