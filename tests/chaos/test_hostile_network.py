@@ -1,19 +1,16 @@
 """Networks that cut, stall, drip and refuse on both sides of the bridge: every client ends with exactly the log."""
 
 import asyncio
-import contextlib
 import os
 import random
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any
 
 import pytest
 
 from tests.support import events
-from tests.support.bridge import RunningBridge, eventually, running_bridge
+from tests.support.bridge import eventually, running_bridge
 from tests.support.clients import Message, ResumingClient
 from tests.support.hostile_proxy import Fault, hostile_proxy
-from tests.support.raw_client import RawClient
+from tests.support.nuisances import meanwhile, nuisances_at
 from tests.support.scripted_executor import ScriptedExecutor, running_executor
 
 CUTS = int(os.environ.get("WEFTLINE_CHAOS_CUTS", "1500"))
@@ -24,7 +21,6 @@ CLIENTS = 12
 WORKFLOWS = ("one", "two", "three")
 CLIENT_LIFE = 0.25
 UPSTREAM_LIFE = 4.0
-SUBSCRIBE = '{"id":"s","type":"workflow.subscribe","workflowId":"%s"}'
 
 
 async def keep_appending(executor: ScriptedExecutor, random_: random.Random) -> None:
@@ -34,52 +30,6 @@ async def keep_appending(executor: ScriptedExecutor, random_: random.Random) -> 
         executor.append(workflow_id, *(events.log("x" * random_.randint(1, 300)) for _ in range(random_.randint(1, 4))))
         executor.tell(workflow_id, events.tick("a", random_.random()))
         await asyncio.sleep(0.01)
-
-
-async def read_a_byte_now_and_then(bridge: RunningBridge) -> None:
-    """Connect and read one byte a second."""
-    client = await RawClient.connect(bridge.bridge.address)
-    try:
-        await client.send_text(SUBSCRIBE % "one")
-        while await client.read(1):
-            await asyncio.sleep(1)
-    finally:
-        client.close()
-
-
-async def read_nothing(bridge: RunningBridge) -> None:
-    """Connect, subscribe, and never read again."""
-    client = await RawClient.connect(bridge.bridge.address)
-    try:
-        await client.send_text(SUBSCRIBE % "*")
-        await asyncio.Event().wait()
-    finally:
-        client.close()
-
-
-async def come_and_go(bridge: RunningBridge) -> None:
-    """Connect, subscribe and vanish, over and over."""
-    while True:
-        client = await RawClient.connect(bridge.bridge.address)
-        try:
-            await client.send_text(SUBSCRIBE % "two")
-            await client.read()
-        finally:
-            client.close()
-        await asyncio.sleep(0.05)
-
-
-@contextlib.asynccontextmanager
-async def meanwhile(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do these things for as long as the block runs; none of them may fail."""
-    tasks = [asyncio.create_task(work, name=f"meanwhile-{place}") for place, work in enumerate(works)]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [each for each in ended if isinstance(each, Exception)] == []
 
 
 def ended(message: Message) -> bool:
@@ -102,7 +52,7 @@ async def test_cuts_on_both_sides_of_the_bridge_lose_repeat_or_reorder_nothing()
         names = [WORKFLOWS[number % len(WORKFLOWS)] for number in range(CLIENTS)]
         clients = [ResumingClient(url, name, executor.log.epoch, 0) for name in names]
         following = [asyncio.create_task(client.follow(ended, 60 + CUTS / 10)) for client in clients]
-        nuisances = (read_a_byte_now_and_then(bridge), read_nothing(bridge), come_and_go(bridge))
+        nuisances = nuisances_at(bridge.bridge.address, WORKFLOWS)
         try:
             async with meanwhile(keep_appending(executor, random_), *nuisances):
                 enough = asyncio.create_task(network.cut_often(CUTS))

@@ -45,20 +45,21 @@ class HostileProxy:
     `life` is the longest time for which a connection lasts, in seconds. After `calm` new connections are left alone.
     """
 
-    def __init__(self, target: tuple[str, int], *, seed: int, life: float) -> None:
+    def __init__(self, target: tuple[str, int], *, seed: int, life: float, port: int = 0) -> None:
         self.cuts: Counter[Fault] = Counter()
         self.address = ("", 0)
         self._target = target
         self._random = random.Random(seed)
         self._life = life
+        self._port = port
         self._calm = False
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._enough: list[tuple[int, asyncio.Event]] = []
 
     async def start(self) -> None:
-        """Listen on a free port."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        """Listen on the port, a free one if it is 0."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
         self.address = self._server.sockets[0].getsockname()[:2]
 
     async def close(self) -> None:
@@ -200,9 +201,11 @@ def _abort(writer: asyncio.StreamWriter, *, reset: bool) -> None:
 
 
 @contextlib.asynccontextmanager
-async def hostile_proxy(target: tuple[str, int], *, seed: int, life: float) -> AsyncIterator[HostileProxy]:
-    """A proxy that listens on a free port."""
-    proxy = HostileProxy(target, seed=seed, life=life)
+async def hostile_proxy(
+    target: tuple[str, int], *, seed: int, life: float, port: int = 0
+) -> AsyncIterator[HostileProxy]:
+    """A proxy that listens on a port, a free one if it is 0."""
+    proxy = HostileProxy(target, seed=seed, life=life, port=port)
     await proxy.start()
     try:
         yield proxy

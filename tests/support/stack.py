@@ -84,7 +84,11 @@ class ServiceProcess:
 
     def log(self) -> str:
         """The end of the log."""
-        return self._log.read_text()[-4000:]
+        return self.whole_log()[-4000:]
+
+    def whole_log(self) -> str:
+        """All that it has logged, over all its starts."""
+        return self._log.read_text()
 
 
 class Stack:
@@ -93,6 +97,7 @@ class Stack:
     def __init__(self, directory: Path, **settings: str) -> None:
         self.folder = directory
         grpc_port, grpc_metrics, self.bridge_port, bridge_metrics = free_ports(4)
+        self.executor_at = "127.0.0.1", grpc_port
         self.executor_address = f"127.0.0.1:{grpc_port}"
         self.executor_metrics = f"http://127.0.0.1:{grpc_metrics}/metrics"
         self.bridge_metrics = f"http://127.0.0.1:{bridge_metrics}/metrics"
@@ -157,7 +162,13 @@ class Stack:
 @asynccontextmanager
 async def running_stack(directory: Path, **settings: str) -> AsyncIterator[Stack]:
     """Both services, ready; ended at the end of the block, however it ends."""
-    stack = Stack(directory, **settings)
+    async with running(Stack(directory, **settings)) as stack:
+        yield stack
+
+
+@asynccontextmanager
+async def running(stack: Stack) -> AsyncIterator[Stack]:
+    """The same with services that were put together before."""
     try:
         await stack.executor.start()
         await stack.bridge.start()
