@@ -25,9 +25,10 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """A snapshot, which replaces what was known of its workflow."""
+    """A snapshot, which replaces what was known of its workflow, and the events `since`: together, how things stand."""
 
     snapshot: ws.WorkflowSnapshot
+    since: tuple[ev.Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

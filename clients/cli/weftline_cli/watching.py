@@ -99,6 +99,8 @@ class RunWatch:
         if isinstance(item, Replaced):
             self.view.replace(item.snapshot, self._clock_ms())
             self._screen.snapshot(item.snapshot, self.view)
+            for event in item.since:
+                self._take(event)
             return self._ended()
         if isinstance(item, Arrived):
             return self._events(item)
@@ -112,13 +114,16 @@ class RunWatch:
 
     def _events(self, item: Arrived) -> Outcome | None:
         for event in item.events:
-            self.view.apply(event, self._clock_ms())
-            self._screen.event(event, self.view)
+            self._take(event)
             if event.WhichOneof("payload") in ("complete", "error") and event.seq > self._ending.past:
                 outcome = self._ended()
                 if outcome is not None:
                     return outcome
         return None
+
+    def _take(self, event: ev.Event) -> None:
+        self.view.apply(event, self._clock_ms())
+        self._screen.event(event, self.view)
 
     def _ended(self) -> Outcome | None:
         view, wanted = self.view, self._ending.run_id

@@ -49,5 +49,10 @@ def status(executor: str = "connected") -> Json:
     return said("system.status", {"executor": executor, "connections": 1, "activeWorkflows": 1, "version": "0"})
 
 
+def answered(opening: list[Json]) -> Json:
+    """The answer to the last message that a watch begins a connection with."""
+    return said("command.accepted", {"commandId": opening[-1]["id"]})
+
+
 def seqs(items: Iterable[Item]) -> list[int]:
     return [event.seq for item in items if isinstance(item, Arrived) for event in item.events]

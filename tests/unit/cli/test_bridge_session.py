@@ -9,10 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.cli import events as make
-from tests.unit.cli.bridge_messages import Json, ended, gap, heartbeat, log, said, seqs, state, status, subscribed
+from tests.unit.cli.bridge_messages import (
+    Json,
+    answered,
+    ended,
+    gap,
+    heartbeat,
+    log,
+    said,
+    seqs,
+    state,
+    status,
+    subscribed,
+)
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli.bookmark import WatchPlan
-from weftline_cli.bridge_watch.session import MAX_KNOWN, MAX_RESUMED, BridgeSession
+from weftline_cli.bridge_watch.session import MAX_HELD, MAX_KNOWN, MAX_RESUMED, BridgeSession
 from weftline_cli.cursor import Cursor, GapError, OrderError, RepeatError
 from weftline_cli.errors import BadArgumentError, BridgeUnavailableError, CliError, RefusedError
 from weftline_cli.items import (
@@ -42,29 +54,53 @@ def take(found: BridgeSession, *messages: Json) -> list[Item]:
 
 
 def begun(plan: WatchPlan, *messages: Json) -> BridgeSession:
-    """A session on its first connection, to which this came."""
+    """A session on its first connection, which began with this."""
     found = session(plan)
-    found.connected()
-    take(found, *messages)
+    again(found, *messages)
     return found
+
+
+def again(found: BridgeSession, *messages: Json) -> list[Item]:
+    """What a session brings on a new connection that begins with this."""
+    return take(found, *messages, answered(found.connected()))
 
 
 def asked(found: BridgeSession) -> dict[str, Json]:
     """What is asked for on a new connection, by workflow."""
-    return {message["workflowId"]: message["payload"] for message in found.connected()}
+    wanted = [message for message in found.connected() if message["type"] == "workflow.subscribe"]
+    return {message["workflowId"]: message["payload"] for message in wanted}
 
 
 class TestOneWorkflow:
     def test_the_state_is_asked_for_until_it_came_and_then_what_follows_it(self) -> None:
         found = session()
         assert asked(found) == {make.WORKFLOW: {"telemetry": True}}
-        items = take(found, subscribed("snapshot", 9), state(9), log(10))
+        items = again(found, subscribed("snapshot", 9), state(9)) + take(found, log(10))
         assert [type(item) for item in items] == [Connected, Replaced, Arrived]
         assert asked(found)[make.WORKFLOW]["cursor"] == {"epoch": make.EPOCH, "seq": 10}
 
     def test_an_answer_without_its_state_moves_nothing(self) -> None:
         found = begun(ONE, subscribed("snapshot", 9))
         assert "cursor" not in asked(found)[make.WORKFLOW]
+
+    def test_an_older_state_comes_with_the_events_since_then(self) -> None:
+        items = again(session(), subscribed("snapshot", 9), state(9), log(10), log(11))
+        replaced = items[-1]
+        assert isinstance(replaced, Replaced)
+        assert [event.seq for event in replaced.since] == [10, 11]
+        assert seqs(items) == []
+
+    def test_a_state_that_was_cut_off_from_the_events_since_then_is_asked_for_again(self) -> None:
+        found = session()
+        found.connected()
+        assert take(found, subscribed("snapshot", 9), state(9), log(10)) == [Connected(exists=True)]
+        assert "cursor" not in asked(found)[make.WORKFLOW]
+
+    def test_no_more_events_are_held_back_than_there_is_room_for(self) -> None:
+        found = session()
+        found.connected()
+        items = take(found, subscribed("snapshot", 9), state(9), *(log(10 + n) for n in range(MAX_HELD + 1)))
+        assert [type(item) for item in items] == [Connected, Replaced, Arrived]
 
     def test_a_cursor_is_resumed(self) -> None:
         found = session(WatchPlan(make.WORKFLOW, ws.WATCH_FROM_CURSOR, make.EPOCH, 4, telemetry=False))
@@ -73,17 +109,19 @@ class TestOneWorkflow:
 
     def test_a_workflow_without_a_run_is_waited_for_from_its_first_event(self) -> None:
         found = session(NOW)
-        found.connected()
-        assert take(found, subscribed("gone", 0)) == [Connected(exists=False)]
+        assert again(found, subscribed("gone", 0)) == [Connected(exists=False)]
         assert seqs(take(found, log(1))) == [1]
 
-    def test_from_now_the_state_that_the_bridge_begins_with_is_not_shown_but_a_later_one_is(self) -> None:
+    def test_from_now_what_the_bridge_begins_with_is_not_shown_but_a_later_state_is(self) -> None:
         found = session(NOW)
-        found.connected()
-        assert take(found, subscribed("snapshot", 9), state(9)) == [Connected(exists=True)]
-        assert seqs(take(found, log(10))) == [10]
+        assert again(found, subscribed("snapshot", 9), state(9), log(10)) == [Connected(exists=True)]
+        assert seqs(take(found, log(11))) == [11]
         later = take(found, subscribed("snapshot", 20, why="slow_client"), state(20))
         assert [type(item) for item in later] == [Connected, Restated, Replaced]
+
+    def test_from_now_what_came_during_a_break_is_shown(self) -> None:
+        found = begun(NOW, subscribed("snapshot", 9), state(9))
+        assert seqs(again(found, subscribed("resumed", 9), log(10))) == [10]
 
     def test_another_log_is_told_by_its_state_and_followed_from_there(self) -> None:
         found = begun(ONE, subscribed("snapshot", 9), state(9))
@@ -197,7 +235,7 @@ class TestWordsAboutTheWatch:
     )
     def test_what_is_rejected_has_a_name(self, code: str, error: type[CliError]) -> None:
         with pytest.raises(error) as caught:
-            take(begun(ONE), said("command.rejected", {"code": code, "message": "no", "details": []}))
+            take(begun(ONE), said("command.rejected", {"commandId": "watch-1", "code": code, "message": "no"}))
         assert code in json.dumps([str(caught.value), dict(caught.value.data())]) or error is BadArgumentError
 
 
@@ -233,11 +271,9 @@ class TestAllWorkflows:
 
     def test_from_now_only_what_began_meanwhile_is_shown_by_its_state(self) -> None:
         found = session(WatchPlan(start=ws.WATCH_FROM_NOW))
-        found.connected()
         everything = subscribed("snapshot", 0, workflow="*")
-        assert take(found, everything, state(4, workflow="one")) == [Connected(exists=True)]
-        found.connected()
-        items = take(found, everything, state(3, workflow="new"))
+        assert again(found, everything, state(4, workflow="one"), log(5, "one")) == [Connected(exists=True)]
+        items = again(found, everything, state(3, workflow="new"))
         assert [type(item) for item in items] == [Connected, Replaced]
 
     def test_what_is_remembered_is_bounded(self) -> None:

@@ -1,18 +1,18 @@
 """Whatever happens to a watch over the bridge, each durable event is shown once or accounted for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.cli import events as make
-from tests.unit.cli.bridge_messages import Json, gap, log, seqs, state, subscribed
+from tests.unit.cli.bridge_messages import Json, answered, gap, log, seqs, state, subscribed
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli.bookmark import WatchPlan
 from weftline_cli.bridge_watch.session import BridgeSession
 from weftline_cli.cursor import OrderError
-from weftline_cli.items import Item, Replaced, Skipped
+from weftline_cli.items import Arrived, Item, Replaced, Skipped
 
 ONE = WatchPlan(make.WORKFLOW)
 PAST = WatchPlan(make.WORKFLOW, ws.WATCH_FROM_CURSOR, make.EPOCH, 0)
@@ -58,30 +58,41 @@ def test_whatever_is_cut_lost_or_repeated_each_event_is_shown_once_or_accounted_
 ) -> None:
     bridge = ModelBridge(head, shed, min(compacted, head))
     found = BridgeSession(start, "ws://there/")
-    covered = 0
+    told = Told()
     for length, damage, at in [*cuts, (1000, "none", 0)]:
-        (subscribe,) = found.connected()
-        frame = bridge.answer(subscribe)[:length]
+        subscribe, last = found.connected()
+        frame = [*bridge.answer(subscribe), answered([last])][:length]
         durable = [place for place, message in enumerate(frame) if "seq" in message]
         if damage != "none" and durable:
             place = durable[at % len(durable)]
             frame[place : place + 1] = [frame[place]] * 2 if damage == "repeat" else []
         try:
             for item in found.take(frame):
-                covered = _covers(item, covered)
+                told.take(item)
         except OrderError:
             assert damage != "none"
-    assert covered == head
+    assert told.seqs == set(range(1, head + 1))
 
 
-def _covers(item: Item, covered: int) -> int:
-    """The last seq that was shown or accounted for; fails when `item` repeats one or leaves one out."""
-    if isinstance(item, Replaced):
-        return item.snapshot.seq
-    if isinstance(item, Skipped):
-        assert item.first == covered + 1
-        return item.last
-    for seq in seqs([item]):
-        assert seq == covered + 1
-        covered = seq
-    return covered
+class Told:
+    """The seqs that were shown, were part of a state that was, or were said to be left out; none may come twice."""
+
+    def __init__(self) -> None:
+        self.seqs: set[int] = set()
+        self._last = 0
+
+    def take(self, item: Item) -> None:
+        if isinstance(item, Replaced):
+            self.seqs = set(range(1, item.snapshot.seq + 1))
+            self._last = item.snapshot.seq
+            self.take(Arrived(item.since))
+        elif isinstance(item, Skipped):
+            self._add(range(item.first, item.last + 1))
+        for seq in seqs([item]):
+            assert seq > self._last
+            self._last = seq
+            self._add([seq])
+
+    def _add(self, seqs: Iterable[int]) -> None:
+        assert self.seqs.isdisjoint(seqs)
+        self.seqs |= set(seqs)

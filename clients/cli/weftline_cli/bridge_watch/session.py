@@ -1,10 +1,11 @@
 """Decides what a watch asks of the bridge and what to make of what comes, over any number of connections."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
+from weftline.v1 import events_pb2 as ev
 from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli.bookmark import WatchPlan
 from weftline_cli.bridge_watch.reading import is_event, read_event, read_snapshot
@@ -33,6 +34,12 @@ MAX_RESUMED: Final = 60
 MAX_KNOWN: Final = 10_000
 """Of so many workflows, the last ones that something came of, the place is kept."""
 
+MAX_HELD: Final = 10_000
+"""So many events after a state are held back at most until the bridge has said how things stand."""
+
+NOBODY: Final = "weftline:nobody"
+"""The workflow that is given up to have the bridge answer; nobody has asked for it."""
+
 _FIRST_WORD_S: Final = 30.0
 
 Fields = Mapping[str, Any]
@@ -44,6 +51,15 @@ class _Place:
 
     cursor: Cursor
     active: bool = True
+
+
+@dataclass(slots=True)
+class _Held:
+    """A state, and what came after it, until the bridge has said how things stand."""
+
+    snapshot: ws.WorkflowSnapshot
+    since: list[ev.Event] = field(default_factory=list)
+    gaps: list[Skipped] = field(default_factory=list)
 
 
 class BridgeSession:
@@ -61,8 +77,9 @@ class BridgeSession:
         self._ids = count(1)
         self._places: dict[str, _Place] = {}
         self._epoch = plan.epoch
-        self._restated: set[str] = set()
-        self._bound = 0
+        self._fence = ""
+        self._quiet = plan.start == ws.WATCH_FROM_NOW
+        self._held: _Held | None = None
         self._greeted = False
         self._away = False
         self._mode = NORMAL
@@ -74,7 +91,8 @@ class BridgeSession:
     def done(self) -> bool:
         """Whether the past alone was asked for, and is there."""
         place = self._places.get(self._plan.workflow_id)
-        return self._plan.until_head and place is not None and place.cursor.seq >= self._plan.head
+        reached = place is not None and place.cursor.seq >= self._plan.head
+        return self._plan.until_head and reached and self._held is None
 
     def cursor(self, workflow_id: str) -> Cursor | None:
         """Return the place in a workflow, None when nothing is known of it."""
@@ -82,19 +100,31 @@ class BridgeSession:
         return None if place is None else place.cursor
 
     def connected(self) -> list[dict[str, Any]]:
-        """Take note of a new connection, and return the messages to begin it with."""
+        """Take note of a new connection, and return the messages to begin it with.
+
+        The bridge answers in order, so that the answer to the last one tells what it began with from what comes.
+        """
         self.advice_s, self.silence_s = None, _FIRST_WORD_S
         self._greeted, self._mode = False, NORMAL
-        self._restated = set()
-        if self._plan.workflow_id:
-            return [self._subscribe(self._plan.workflow_id)]
-        # Those with an active run are in most need of what was missed, and then the newest.
+        if self._held is not None:
+            self._held = None
+            del self._places[self._plan.workflow_id]
+        named, last = [self._plan.workflow_id], ALL
+        if not self._plan.workflow_id:
+            named, last = [*self._resumed(), ALL], NOBODY
+        fence = self._say("workflow.unsubscribe", last, {})
+        self._fence = fence["id"]
+        return [*(self._say("workflow.subscribe", name, self._wanted(name)) for name in named), fence]
+
+    def _resumed(self) -> list[str]:
+        """Choose the workflows of which what was missed is asked for, and forget the others."""
+        # Those with an active run are in most need of that, and then the newest.
         known = [name for name in reversed(self._places) if self._places[name].cursor.epoch]
         ranked = sorted(known, key=lambda name: not self._places[name].active)
-        resumed = ranked[:MAX_RESUMED]
         self._unresumed = sum(self._places[name].active for name in ranked[MAX_RESUMED:])
-        self._places = {name: self._places[name] for name in reversed(resumed)}
-        return [*(self._subscribe(name) for name in resumed), self._subscribe(ALL)]
+        del ranked[MAX_RESUMED:]
+        self._places = {name: self._places[name] for name in reversed(ranked)}
+        return ranked
 
     def take(self, messages: object) -> Iterator[Item]:
         """Yield what a frame brings.
@@ -111,18 +141,16 @@ class BridgeSession:
             problem = f"it sent what this version can't read ({type(error).__name__}: {error})."
             raise BridgeUnavailableError(self._address, problem) from error
 
-    def _subscribe(self, workflow_id: str) -> dict[str, Any]:
-        payload: dict[str, Any] = {"telemetry": self._plan.telemetry}
+    def _wanted(self, workflow_id: str) -> dict[str, Any]:
         place = self._places.get(workflow_id)
-        if place is not None and place.cursor.epoch:
-            payload["cursor"] = {"epoch": place.cursor.epoch, "seq": place.cursor.seq}
-        return {
-            "id": f"watch-{next(self._ids)}",
-            "type": "workflow.subscribe",
-            "timestamp": 0,
-            "workflowId": workflow_id,
-            "payload": payload,
-        }
+        if place is None or not place.cursor.epoch:
+            return {"telemetry": self._plan.telemetry}
+        cursor = {"epoch": place.cursor.epoch, "seq": place.cursor.seq}
+        return {"telemetry": self._plan.telemetry, "cursor": cursor}
+
+    def _say(self, kind: str, workflow_id: str, payload: dict[str, Any]) -> dict[str, Any]:
+        message_id = f"watch-{next(self._ids)}"
+        return {"id": message_id, "type": kind, "timestamp": 0, "workflowId": workflow_id, "payload": payload}
 
     def _message(self, message: Fields) -> Iterator[Item]:
         handler = _HANDLERS.get(message["type"])
@@ -142,7 +170,6 @@ class BridgeSession:
         outcome, reason = payload["outcome"], payload.get("reason", "")
         self._epoch = told.epoch or self._epoch
         if workflow_id == ALL:
-            self._bound += 1
             yield Connected(exists=True)
             if self._unresumed:
                 yield Unresumed(self._unresumed)
@@ -155,23 +182,30 @@ class BridgeSession:
         if self._plan.workflow_id:
             yield Connected(exists=outcome != "gone")
         if outcome == "snapshot" and reason:
-            self._restated.add(workflow_id)
             yield Restated(workflow_id, reason)
 
     def _snapshot(self, message: Fields) -> Iterator[Item]:
         snapshot = read_snapshot(message)
-        workflow_id = snapshot.workflow_id
-        wanted = self._wants_state(workflow_id)
-        self._restated.discard(workflow_id)
-        self._move(workflow_id, Cursor(snapshot.epoch, snapshot.seq), active=snapshot.state not in FINAL_STATES)
-        if wanted:
+        place = Cursor(snapshot.epoch, snapshot.seq)
+        self._move(snapshot.workflow_id, place, active=snapshot.state not in FINAL_STATES)
+        if self._fence and self._quiet:
+            return  # what the bridge begins with, where only what comes was asked for
+        if self._fence and self._plan.workflow_id:
+            # The bridge may begin with an older state, and the events since then.
+            self._held = _Held(snapshot)
+        else:
             yield Replaced(snapshot)
 
-    def _wants_state(self, workflow_id: str) -> bool:
-        """Whether a state is more than what the bridge begins with where only what comes was asked for."""
-        if self._plan.start != ws.WATCH_FROM_NOW or workflow_id in self._places or workflow_id in self._restated:
-            return True
-        return not self._plan.workflow_id and self._bound > 1
+    def _answered(self, message: Fields) -> Iterator[Item]:
+        if message["payload"].get("commandId") == self._fence:
+            self._fence, self._quiet = "", False
+            yield from self._release()
+
+    def _release(self) -> Iterator[Item]:
+        held, self._held = self._held, None
+        if held is not None:
+            yield Replaced(held.snapshot, tuple(held.since))
+            yield from held.gaps
 
     def _event(self, message: Fields) -> Iterator[Item]:
         event = read_event(message)
@@ -185,7 +219,14 @@ class BridgeSession:
             else:
                 place.cursor.take(event.seq)
                 self._move(event.workflow_id, place.cursor, active=active)
-        yield Arrived((event,))
+        if self._fence and self._quiet:
+            return
+        if self._held is None:
+            yield Arrived((event,))
+            return
+        self._held.since.append(event)
+        if len(self._held.since) >= MAX_HELD:
+            yield from self._release()
 
     def _gap(self, message: Fields) -> Iterator[Item]:
         payload = message["payload"]
@@ -195,7 +236,11 @@ class BridgeSession:
             self._move(workflow_id, Cursor(self._epoch, last), active=True)
         else:
             place.cursor.skip(first, last)
-        yield Skipped(workflow_id, first, last, dict(payload["dropped"]), payload["reason"])
+        skipped = Skipped(workflow_id, first, last, dict(payload["dropped"]), payload["reason"])
+        if self._held is not None and len(self._held.gaps) < MAX_HELD:
+            self._held.gaps.append(skipped)
+        else:
+            yield skipped
 
     def _heartbeat(self, message: Fields) -> Iterator[Item]:
         payload = message["payload"]
@@ -226,7 +271,9 @@ class BridgeSession:
 
     def _rejected(self, message: Fields) -> Iterator[Item]:
         payload = message["payload"]
-        raise refusal(self._address, payload["code"], payload["message"])
+        if payload.get("commandId") != self._fence:
+            raise refusal(self._address, payload["code"], payload["message"])
+        yield from self._answered(message)
 
     def _move(self, workflow_id: str, cursor: Cursor, *, active: bool) -> None:
         # Taken out and put in again, so that the workflows of which something came last are the last ones.
@@ -243,6 +290,7 @@ _HANDLERS: Final[Mapping[str, Callable[[BridgeSession, Fields], Iterator[Item]]]
     "workflow.snapshot": BridgeSession._snapshot,
     "stream.gap": BridgeSession._gap,
     "delivery.state": BridgeSession._delivery,
+    "command.accepted": BridgeSession._answered,
     "command.rejected": BridgeSession._rejected,
     "heartbeat": BridgeSession._heartbeat,
     "system.status": BridgeSession._status,

@@ -23,7 +23,7 @@ from weftline_cli.outcome import Outcome
 from weftline_cli.screens.choice import choose_screen
 from weftline_cli.tls import context_from_environment, server_name
 from weftline_cli.token import TokenSource
-from weftline_cli.view import FINAL_STATES
+from weftline_cli.view import FINAL_STATES, RunView
 from weftline_cli.watching import Ending, RunWatch, show_all
 
 SNAPSHOT: Final = "snapshot"
@@ -131,10 +131,23 @@ async def _state_over(bridge: Bridge, workflow_id: str, policy: ReconnectPolicy)
     async with aclosing(follow(bridge.watch(WatchPlan(workflow_id, telemetry=False)), policy)) as items:
         async for item in items:
             if isinstance(item, Replaced):
-                return item.snapshot
+                return _folded(item)
             if isinstance(item, Connected) and not item.exists:
                 break
     raise NotFoundError(f"No run of workflow {workflow_id!r} is known.")
+
+
+def _folded(item: Replaced) -> ws.WorkflowSnapshot:
+    """Return a state with what decides a watch brought up to the events since: the seq, the run, and its state."""
+    view = RunView()
+    view.replace(item.snapshot, 0)
+    newest = ws.WorkflowSnapshot()
+    newest.CopyFrom(item.snapshot)
+    for event in item.since:
+        view.apply(event, 0)
+        newest.seq = event.seq or newest.seq
+    newest.run_id, newest.state = view.run_id, view.state
+    return newest
 
 
 async def _watch(
