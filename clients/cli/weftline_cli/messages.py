@@ -9,7 +9,7 @@ from weftline.v1 import workflow_service_pb2 as ws
 from weftline_cli import text
 from weftline_cli.open_waits import OPEN_WAITS
 
-_ORIGIN: Final = ("parent", "rerunOf")
+_ORIGIN: Final = ("parent", "rerunOf", "traceId")
 
 
 def encode(value: Mapping[str, Any]) -> str:
@@ -181,7 +181,7 @@ def _start(start: ev.WorkflowStart) -> dict[str, Any]:
 
 
 def _origin(run: ev.WorkflowStart | ws.WorkflowSnapshot) -> dict[str, Any]:
-    """Return where a run comes from, when no client began it afresh: the node whose body it is, the run it repeats."""
+    """Return where a run comes from: the node whose body it is, the run it repeats, the trace that it is part of."""
     origin: dict[str, Any] = {}
     if run.HasField("parent"):
         parent = run.parent
@@ -194,6 +194,8 @@ def _origin(run: ev.WorkflowStart | ws.WorkflowSnapshot) -> dict[str, Any]:
         }
     if run.rerun_of:
         origin["rerunOf"] = run.rerun_of
+    if run.trace_id:
+        origin["traceId"] = run.trace_id
     return origin
 
 

@@ -22,7 +22,10 @@ from weftline_executor.nodes import Registry
 
 CHANGE = ev.RunStateChange(state=ev.RUN_STATE_PAUSING, by="ada", in_flight=["a"], mode="drain", reason="lunch")
 PARENT = ev.ParentNode(workflow_id="outer", run_id="o", node_id="each", depth=1, item=0)
-START = ev.WorkflowStart(definition_json='{"nodes":[],"parent":1}', by="ada", parent=PARENT, rerun_of=make.NEWER_RUN)
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+START = ev.WorkflowStart(
+    definition_json='{"nodes":[],"parent":1}', by="ada", parent=PARENT, rerun_of=make.NEWER_RUN, trace_id=TRACE
+)
 ARTIFACT = ev.Artifact(uri="weftline:r/ab", size_bytes=70_000, sha256="ab", content_type="application/json")
 EVENTS = [
     make.started(1, "a", "b"),
@@ -65,7 +68,7 @@ def test_an_event_that_came_over_websocket_prints_the_same_bytes(event: ev.Event
 @pytest.mark.parametrize(
     "text",
     [
-        '{"by":"me","nodes":[],"parent":1,"rerunOf":2,"edges":[]}',
+        '{"by":"me","nodes":[],"parent":1,"rerunOf":2,"traceId":3,"edges":[]}',
         '{"nodes":[],"by":"me"}',
         "{}",
         '{"nodes":[1.50,1e400,-0.0,12345678901234567890,"\\ud800\\u0000"],"nodes":[]}',
@@ -88,6 +91,7 @@ def sample_state() -> ws.WorkflowSnapshot:
     state.nodes[0].artifact.CopyFrom(ARTIFACT)
     state.nodes[1].reason, state.nodes[1].due_ms = "approval", make.BEGAN_MS
     state.parent.CopyFrom(PARENT)
+    state.trace_id = TRACE
     state.rerun_of, state.reason, state.ended_ms = make.NEWER_RUN, "enough", make.BEGAN_MS + 5
     state.outputs_json = "{}"
     state.error.CopyFrom(ev.RunError(error="no", code="node_failed", node_id="a"))

@@ -15,7 +15,7 @@ _RUN_STATES: Final = {word: number for number, word in text.RUN_STATES.items()}
 _NODE_STATUSES: Final = {word: number for number, word in text.NODE_STATUSES.items()}
 _WAITING_FOR: Final = {word: number for number, word in text.WAITING_FOR.items()}
 _LOG_LEVELS: Final = {word: number for number, word in text.LOG_LEVELS.items()}
-_ORIGIN: Final = ("parent", "rerunOf")
+_ORIGIN: Final = ("parent", "rerunOf", "traceId")
 _DECORATION: Final = frozenset(
     {"note", "group", "annotation", "comment", "label", "sticky", "stickyNote", "sticky-note", "custom-note"}
 )
@@ -66,6 +66,7 @@ def read_snapshot(message: Fields) -> ws.WorkflowSnapshot:
         reason=payload.get("reason", ""),
         parent=_parent(payload.get("parent")),
         rerun_of=payload.get("rerunOf", ""),
+        trace_id=payload.get("traceId", ""),
     )
     if "error" in payload:
         snapshot.error.CopyFrom(_error(payload["error"]))
@@ -106,6 +107,7 @@ def _start(event: ev.Event, payload: Fields) -> None:
             total_nodes=count_nodes(definition),
             parent=_parent(payload.get("parent")),
             rerun_of=payload.get("rerunOf", ""),
+            trace_id=payload.get("traceId", ""),
         )
     )
 
