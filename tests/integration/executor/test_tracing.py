@@ -157,6 +157,26 @@ async def test_a_run_inside_a_run_is_a_part_of_the_attempt_that_runs_it(tmp_path
     assert {span.trace_id for span in collected.spans} == {TRACE}
 
 
+async def test_a_rerun_is_a_run_in_the_trace_of_who_asks_for_it_and_what_it_takes_over_is_no_span(
+    tmp_path: Path, collected: Collector
+) -> None:
+    with executor_process(tmp_path, tracing="true") as process:
+        async with client_of(process) as client:
+            await run(client, noops(3), GIVEN)
+            earlier = (await client.snapshot()).run_id
+            async with client.watch(start_from=pb.WATCH_FROM_NOW) as watch:
+                other = ("traceparent", f"00-{'3' * 32}-{CALLER}-01")
+                await client.stub.RerunWorkflow(
+                    pb.RerunWorkflowRequest(workflow_id="w", from_node_id="n2"), metadata=(other,)
+                )
+                await watch.until(is_terminal)
+        whole = await collected.until(lambda span: span.attributes.get("weftline.run.rerun_of") == earlier)
+        call = await collected.named("weftline.v1.WorkflowService/RerunWorkflow")
+    assert (whole.trace_id, whole.parent_id) == ("3" * 32, call.span_id)
+    again = [span for span in collected.spans if span.trace_id == whole.trace_id and span.name == "node noop"]
+    assert [span.node for span in again] == [("n2", 1)]
+
+
 async def test_nodes_pass_their_place_in_the_trace_on_to_whom_they_ask(tmp_path: Path, collected: Collector) -> None:
     asked: list[str | None] = []
 
