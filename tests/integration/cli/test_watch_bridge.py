@@ -202,8 +202,9 @@ class TestTokens:
             result = await finish(process)
         assert (result.code, seqs(result.out)) == (0, [2, 3])
 
-    async def test_it_is_asked_for_only_where_it_is_of_use(self) -> None:
+    async def test_what_makes_no_sense_is_bad_usage(self) -> None:
         assert (await weftline("watch", "wf", "--token", "a")).code == 2
+        assert (await weftline("watch", "wf", "--bridge", "")).code == 2
         assert (await weftline("watch", "wf", "--bridge", "ws://127.0.0.1:1/?token=secret")).code == 2
         assert (await weftline("watch", "wf", "--bridge", "ws://127.0.0.1:1", "--token-file", "/nowhere")).code == 2
 

@@ -129,6 +129,23 @@ async def test_an_executor_that_was_never_reached_is_not_waited_for() -> None:
     assert len(source.requests) == 1
 
 
+async def test_who_says_when_to_come_again_is_obeyed_also_at_the_beginning() -> None:
+    full = UnavailableError("there", "it is full", asks_again=True)
+    restarting = UnavailableError("there", "it restarts", asks_again=True, advice_s=2.71)
+    source = ScriptedSource([full], [restarting], [CREATED, events(1), broken()])
+    items = followed(source, reached=False)
+    seen = [await anext(items) for _ in range(4)]
+    await items.aclose()
+    assert seen[:2] == [Lost("it is full", 1, 0.25, "executor"), Lost("it restarts", 2, 2.71, "executor")]
+    assert [type(item) for item in seen[2:]] == [Connected, Arrived]
+
+
+async def test_advice_to_come_again_later_than_its_patience_ends_it() -> None:
+    source = ScriptedSource([CREATED, UnavailableError("there", "it restarts", asks_again=True, advice_s=11.0)])
+    _, words = await until_given_up(followed(source))
+    assert "gave up after 10 s: it restarts" in words
+
+
 async def test_other_errors_than_a_break_end_it() -> None:
     with pytest.raises(NotFoundError):
         await until_given_up(followed(ScriptedSource([CREATED, NotFoundError("gone")])))

@@ -82,12 +82,12 @@ def watch(
         raise UsageError("watch takes a workflow's id, or --all.")
     if all_workflows and (until_end or begin not in (SNAPSHOT, "now")):
         raise UsageError("--all can't be combined with --until-end, --from SEQ or --from start.")
-    if (token or token_file) and not bridge:
+    if (token or token_file) and bridge is None:
         raise UsageError("--token and --token-file are for --bridge.")
     start = ws.WATCH_FROM_NOW if begin == "now" else ws.WATCH_FROM_SNAPSHOT
     plan = WatchPlan(workflow_id=workflow_id or "", start=start, telemetry=not no_telemetry)
     seq = _seq_of(begin)
-    called = _bridge_at(bridge, TokenSource.choose(token, token_file)) if bridge else None
+    called = None if bridge is None else _bridge_at(bridge, TokenSource.choose(token, token_file))
     outcome = runtime.run(_watch(output, called, plan, seq, until_end, patience_s))
     context.exit(outcome.exit_code if outcome is not None and until_end else 0)
 
