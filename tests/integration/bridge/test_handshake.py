@@ -143,6 +143,41 @@ async def test_a_foreign_page_can_not_reach_a_local_bridge_by_a_name_of_its_own(
         assert refused.value.status == 403
 
 
+@pytest.mark.parametrize(
+    ("headers", "allowed_origins", "status"),
+    [
+        ({"Origin": "http://evil.example"}, "", 403),
+        ({"Origin": "null"}, "", 403),
+        ({"Origin": "http://localhost:5173"}, "", 200),
+        ({"Origin": "https://console.example", "Sec-Fetch-Site": "cross-site"}, "https://console.example", 200),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, "", 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, "", 200),
+        ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, "", 200),
+        ({"Origin": "http://evil.example"}, "*", 200),
+        ({}, "", 200),
+    ],
+)
+async def test_a_foreign_page_can_not_have_the_api_do_work(
+    headers: dict[str, str], allowed_origins: str, status: int
+) -> None:
+    async with running_executor() as executor, running_bridge(executor, allowed_origins=allowed_origins) as bridge:
+        async with bridge.http.get(f"{bridge.url}/api/workflows", headers=headers) as response:
+            assert response.status == status
+            if status == 403:
+                assert (await response.json())["code"] == "foreign_origin"
+        assert executor.calls["ListWorkflows"] == (status == 200)
+
+
+async def test_nothing_can_be_changed_over_http() -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        routes = [route for runner in bridge.bridge._runners for route in runner.app.router.routes()]
+        assert len(routes) > 8
+        assert {route.method for route in routes} == {"GET", "HEAD"}
+        for path in ("/", "/api/workflows", "/api/connections"):
+            async with bridge.http.post(bridge.url + path, json={}) as response:
+                assert response.status == 405
+
+
 async def test_a_bridge_behind_a_local_proxy_is_reached_by_the_names_of_its_origins() -> None:
     async with running_executor() as executor:
         async with running_bridge(executor, allowed_origins="https://weft.example") as bridge:

@@ -20,6 +20,8 @@ def guarded(gatekeeper: Gatekeeper, handler: _Handler) -> _Handler:
     """The handler for those whose token permits to view anything; they are `request[IDENTITY]`."""
 
     async def guard(request: web.Request) -> web.StreamResponse:
+        if _is_of_foreign_page(gatekeeper, request):
+            return problem(403, "foreign_origin", "pages of this origin may not ask")
         try:
             identity = await gatekeeper.identify(request)
         except TokenRefusedError as error:
@@ -53,3 +55,16 @@ def addressed(gatekeeper: Gatekeeper, handler: _Handler) -> _Handler:
 
 def _unauthenticated(code: str, message: str) -> web.Response:
     return problem(401, code, message, {"WWW-Authenticate": "Bearer"})
+
+
+def _is_of_foreign_page(gatekeeper: Gatekeeper, request: web.Request) -> bool:
+    """Whether the page of a foreign origin asks; it could not read the answer, and is to cause no work either.
+
+    Where it asks for an image or a script the browser tells no origin. Somebody may follow a link from anywhere.
+    """
+    headers = request.headers
+    embedded = headers.get("Sec-Fetch-Site") == "cross-site" and headers.get("Sec-Fetch-Mode") != "navigate"
+    origin = headers.get("Origin")
+    if origin is None:
+        return embedded and not gatekeeper.origins.any_origin
+    return not gatekeeper.origins.allows(origin, request.host)
