@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_status import rpc_status
 
 from tests.support.bridge import PATIENCE, eventually, running_bridge
 from tests.support.certificates import Authority, Pair
@@ -42,12 +45,16 @@ def calling(authority: Authority, pair: Pair | None = None) -> dict[str, Any]:
     return settings | ({"tls_cert": pair.cert, "tls_key": pair.key} if pair is not None else {})
 
 
+def channel_credentials(authority: Authority, pair: Pair | None = None) -> grpc.ChannelCredentials:
+    """What a client calls with."""
+    key, cert = (pair.key.read_bytes(), pair.cert.read_bytes()) if pair is not None else (None, None)
+    return grpc.ssl_channel_credentials(authority.ca.read_bytes(), key, cert)
+
+
 @asynccontextmanager
 async def channel(address: str, authority: Authority, pair: Pair | None = None) -> AsyncIterator[WorkflowServiceStub]:
     """A client over TLS, without what the bridge adds."""
-    key, cert = (pair.key.read_bytes(), pair.cert.read_bytes()) if pair is not None else (None, None)
-    credentials = grpc.ssl_channel_credentials(authority.ca.read_bytes(), key, cert)
-    async with grpc.aio.secure_channel(address, credentials) as found:
+    async with grpc.aio.secure_channel(address, channel_credentials(authority, pair)) as found:
         yield WorkflowServiceStub(found)
 
 
@@ -58,6 +65,18 @@ async def status_of(stub: WorkflowServiceStub) -> grpc.StatusCode:
     except grpc.aio.AioRpcError as error:
         return error.code()
     return grpc.StatusCode.OK
+
+
+async def refusal(call: Awaitable[object]) -> str:
+    """Why a call is refused, by its code; empty when it is not."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]
+        info = error_details_pb2.ErrorInfo()
+        info.ParseFromString(status.details[0].value if status is not None else b"")
+        return str(info.reason)
+    return ""
 
 
 async def shown(address: str) -> bytes:
@@ -102,6 +121,44 @@ async def test_a_client_without_a_certificate_of_the_authority_gets_nowhere(
                 assert await status_of(stub) is code
         async with grpc.aio.insecure_channel(executor.address) as plain:
             assert await status_of(WorkflowServiceStub(plain)) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_only_clients_whose_certificate_has_one_of_the_names_are_let_in(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ("bridge", "console.internal")
+    settings = serving(authority.pair("executor"), authority) | {"tls_client_names": names}
+    async with running_executor(**settings) as executor:
+        for pair in (authority.pair("bridge"), authority.pair("a-service", dns="console.internal")):
+            async with channel(executor.address, authority, pair) as stub:
+                assert await status_of(stub) is grpc.StatusCode.OK
+                request = pb.WatchEventsRequest(workflow_id="wf", until_head=True)
+                created, *_ = [response async for response in stub.WatchEvents(request)]
+                assert created.HasField("created")
+        for pair in (authority.pair("other"), authority.pair("bridge.evil", dns="bridge2")):
+            async with channel(executor.address, authority, pair) as stub:
+                assert await status_of(stub) is grpc.StatusCode.PERMISSION_DENIED
+    assert sum("is not let in" in record.message for record in caplog.records) == 1
+
+
+async def test_no_call_of_any_kind_gets_around_the_names_of_clients(authority: Authority) -> None:
+    settings = serving(authority.pair("executor"), authority) | {"tls_client_names": ("bridge",)}
+    watch = pb.WatchEventsRequest(workflow_id="wf", until_head=True).SerializeToString()
+    listing = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
+    async with running_executor(**settings) as executor:
+        for name, reason in (("bridge", ""), ("other", "client_not_allowed")):
+            credentials = channel_credentials(authority, authority.pair(name))
+            async with grpc.aio.secure_channel(executor.address, credentials) as found:
+                calls: Any = found
+                service, health = "/weftline.v1.WorkflowService", "/grpc.health.v1.Health"
+                reflection = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+                assert [
+                    await refusal(calls.unary_unary(f"{service}/ListNodeTypes")(b"", timeout=10)),
+                    await refusal(calls.unary_stream(f"{service}/WatchEvents")(watch, timeout=10).read()),
+                    await refusal(calls.unary_unary(f"{health}/Check")(b"", timeout=10)),
+                    await refusal(calls.unary_stream(f"{health}/Watch")(b"", timeout=10).read()),
+                    await refusal(calls.stream_stream(reflection)(iter([listing]), timeout=10).read()),
+                ] == [reason] * 5
 
 
 async def test_a_bridge_calls_no_executor_of_another_authority_or_name(authority: Authority, tmp_path: Path) -> None:
@@ -184,6 +241,7 @@ async def test_the_command_line_calls_over_tls_by_files_of_its_environment(
         ({"TLS_CERT": "/nowhere"}, "TLS_CERT", "belong together"),
         ({"TLS_CERT": "/nowhere", "TLS_KEY": "/nowhere"}, "TLS_CERT", "No such file"),
         ({"TLS_CLIENT_CA": "/nowhere"}, "TLS_CLIENT_CA", "asks for"),
+        ({"TLS_CLIENT_NAMES": "bridge"}, "TLS_CLIENT_NAMES", "asks for"),
     ],
 )
 def test_an_executor_that_would_be_unsafe_does_not_start(

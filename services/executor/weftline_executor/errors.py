@@ -152,6 +152,17 @@ class ShuttingDown(ExecutorError):
         super().__init__("the executor is shutting down")
 
 
+class ClientNotAllowed(ExecutorError):
+    """A client's certificate is good, and has none of the names that are let in; `names` are those that it has."""
+
+    code = "client_not_allowed"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        shown = ", ".join(repr(name) for name in names) or "no name at all"
+        super().__init__(f"the certificate names {shown}, and none that is let in")
+        self.names = tuple(names)
+
+
 class Internal(ExecutorError):
     """Something that nobody expected; the executor's log says what."""
 

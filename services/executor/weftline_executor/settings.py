@@ -40,6 +40,11 @@ class Settings(BaseSettings):
     tls_client_ca: OptionalPath = Field(
         None, description="Authority (PEM) by which a client has to show a certificate; if empty none has to."
     )
+    tls_client_names: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Names, separated by commas, of which a client's certificate has to have one, as its common name "
+        "or an alternative name; any will do if empty.",
+    )
     allow_plaintext: bool = Field(
         False, description="Whether the gRPC server may listen without TLS where other machines reach it."
     )
@@ -124,7 +129,8 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on stderr.")
 
     @field_validator(
-        "nodes", "http_allowed_hosts", "llm_key_hosts", "process_environment", "enable_nodes", mode="before"
+        *("nodes", "http_allowed_hosts", "llm_key_hosts", "process_environment", "enable_nodes", "tls_client_names"),
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:
@@ -145,6 +151,8 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY belong together")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError(f"{PREFIX}TLS_CLIENT_CA asks for {PREFIX}TLS_CERT")
+        if self.tls_client_names and self.tls_client_ca is None:
+            raise ValueError(f"{PREFIX}TLS_CLIENT_NAMES asks for {PREFIX}TLS_CLIENT_CA")
         if self.tls_cert is None and not self.allow_plaintext and not is_loopback(self.listen.rpartition(":")[0]):
             raise ValueError(
                 f"{PREFIX}LISTEN: other machines reach {self.listen}, and anyone there could read and control "

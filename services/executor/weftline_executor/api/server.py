@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from weftline.v1 import workflow_service_pb2
 from weftline.v1.workflow_service_pb2_grpc import add_WorkflowServiceServicer_to_server
+from weftline_executor.api.callers import NamedClients
 from weftline_executor.api.credentials import Certificates
 from weftline_executor.api.service import RawWatchRegistrar, WorkflowService
 from weftline_executor.api.snapshots import Snapshots
@@ -52,7 +53,9 @@ class ApiServer:
         service = WorkflowService(engine, snapshots, watches, list(registry), metrics, now, tracing)
         self._health = health.HealthServicer()
         self._health_task: asyncio.Task[None] | None = None
-        self._server = grpc.aio.server(options=_options(settings.max_definition_bytes))
+        names = settings.tls_client_names
+        interceptors = [NamedClients(names)] if names else None
+        self._server = grpc.aio.server(interceptors=interceptors, options=_options(settings.max_definition_bytes))
         add_WorkflowServiceServicer_to_server(service, cast("grpc.aio.Server", RawWatchRegistrar(self._server)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, SERVICE_NAME, reflection.SERVICE_NAME), self._server)

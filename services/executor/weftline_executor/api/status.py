@@ -40,6 +40,7 @@ STATUS_CODES: Mapping[type[errors.ExecutorError], grpc.StatusCode] = {
     errors.ArtifactNotFound: grpc.StatusCode.NOT_FOUND,
     errors.ArtifactDamaged: grpc.StatusCode.DATA_LOSS,
     errors.ArtifactsUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.ClientNotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     errors.Internal: grpc.StatusCode.INTERNAL,
 }
