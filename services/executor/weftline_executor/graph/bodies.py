@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from weftline_executor.graph.canvas import CanvasEdge, Placed
 
 BODY_TYPES = frozenset({"map", "workflow"})
 """Node types whose nodes run others as their body."""
@@ -38,28 +39,27 @@ class Split:
     crossing: set[int] = field(default_factory=set)
 
 
-def split(raw_nodes: Sequence[Any], raw_edges: Sequence[Any]) -> Split:
+def split(raw_nodes: Sequence[object], raw_edges: Sequence[object]) -> Split:
     """Finds the outermost bodies: a node is inside of the node with a body that its `parentId` names, if one does."""
     found = Split()
     parents: dict[str, str] = {}
     for raw in raw_nodes:
-        if isinstance(raw, dict) and isinstance(raw.get("id"), str):
-            if raw.get("type") in BODY_TYPES:
-                found.bodies.setdefault(raw["id"], Body())
-            if isinstance(raw.get("parentId"), str):
-                parents[raw["id"]] = raw["parentId"]
+        if isinstance(raw, Placed) and isinstance(raw.id, str):
+            if isinstance(raw.type, str) and raw.type in BODY_TYPES:
+                found.bodies.setdefault(raw.id, Body())
+            if isinstance(raw.parent, str):
+                parents[raw.id] = raw.parent
     if not found.bodies or not parents:
         return found
     owner = {node_id: body for node_id in parents if (body := _outermost(node_id, parents, found.bodies)) is not None}
     for at, raw in enumerate(raw_nodes):
-        node_id = raw.get("id") if isinstance(raw, dict) else None
-        if isinstance(node_id, str) and node_id in owner:
+        if isinstance(raw, Placed) and isinstance(raw.id, str) and raw.id in owner:
             found.inside.add(at)
-            found.bodies[owner[node_id]].nodes.append(at)
+            found.bodies[owner[raw.id]].nodes.append(at)
     for at, raw in enumerate(raw_edges):
-        if not isinstance(raw, dict):
+        if not isinstance(raw, CanvasEdge):
             continue
-        ends = [owner.get(raw[key]) if isinstance(raw.get(key), str) else None for key in ("source", "target")]
+        ends = [owner.get(end) if isinstance(end, str) else None for end in (raw.source, raw.target)]
         if ends[0] != ends[1]:
             found.crossing.add(at)
         elif ends[0] is not None:

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from weftline_executor.errors import Fault
-from weftline_executor.graph.bodies import BODY_TYPES, split
+from weftline_executor.graph.bodies import split
+from weftline_executor.graph.canvas import CanvasEdge, CanvasNode, PlacedNodes
 from weftline_executor.graph.joins import DEFAULT_JOIN, DEFAULT_RULE, RULES, Join
 from weftline_executor.graph.policy import DEFAULT_POLICY, MAX_SECONDS, Policy, PolicyReader
 
@@ -68,24 +69,11 @@ class RunConfig:
     deadline: float = 0.0
 
 
-class _CanvasNode(msgspec.Struct):
-    id: Any = None
-    type: Any = None
-    parent: Any = msgspec.field(default=None, name="parentId")
-
-
-class _Canvas(msgspec.Struct):
-    nodes: list[_CanvasNode] = []
-
-
 def node_ids(definition: bytes) -> list[str]:
     """The ids of the nodes that a run of a valid definition counts, in its order; needs no node types."""
-    canvas = msgspec.json.decode(definition, type=_Canvas)
-    inside: set[int] = set()
-    if any(node.type in BODY_TYPES for node in canvas.nodes):
-        shapes = [{"id": node.id, "type": node.type, "parentId": node.parent} for node in canvas.nodes]
-        inside = split(shapes, ()).inside
-    return [node.id for at, node in enumerate(canvas.nodes) if node.type not in DECORATION and at not in inside]
+    nodes = msgspec.json.decode(definition, type=PlacedNodes).nodes
+    inside = split(nodes, ()).inside
+    return [node.id for at, node in enumerate(nodes) if node.type not in DECORATION and at not in inside]
 
 
 def too_deep(value: object, limit: int = MAX_DEPTH) -> bool:
@@ -114,18 +102,18 @@ def read_node(raw: object, at: int, alike: dict[tuple[str, bytes], Configured], 
     Nodes that are configured `alike` share one kind and one data.
     """
     path = f"nodes[{at}]"
-    if not isinstance(raw, dict):
+    if not isinstance(raw, CanvasNode):
         faults.append(Fault(path, "wrong_type", f"a node is a JSON object, not {_kind(raw)}"))
         return None
-    node_id = raw.get("id")
+    node_id = raw.id
     if not isinstance(node_id, str) or not node_id or len(node_id) > MAX_ID_LENGTH:
         faults.append(Fault(f"{path}.id", "invalid_id", f"a node's id is a string of 1 to {MAX_ID_LENGTH} characters"))
         return None
-    node_type = raw.get("type")
+    node_type = raw.type
     if not isinstance(node_type, str) or not node_type:
         faults.append(Fault(f"{path}.type", "missing_field", "a node needs a type", node_id))
         node_type = ""
-    data = raw.get("data")
+    data = raw.data
     if data is None:
         data = {}
     if not isinstance(data, dict):
@@ -172,19 +160,17 @@ def read_edge(raw: object, at: int, ids: Mapping[str, str], faults: list[Fault])
     Where `ids` has an end's id, the edge holds that very text, so that a large graph holds each id once.
     """
     path = f"edges[{at}]"
-    if not isinstance(raw, dict):
+    if not isinstance(raw, CanvasEdge):
         faults.append(Fault(path, "wrong_type", f"an edge is a JSON object, not {_kind(raw)}"))
         return None
     ends: list[str] = []
-    for key in ("source", "target"):
-        value = raw.get(key)
+    for key, value in (("source", raw.source), ("target", raw.target)):
         if isinstance(value, str) and value:
             ends.append(ids.get(value, value))
         else:
             faults.append(Fault(f"{path}.{key}", "missing_field", f"an edge's {key} is the id of a node"))
     handles: list[str] = []
-    for key in ("sourceHandle", "targetHandle"):
-        value = raw.get(key)
+    for key, value in (("sourceHandle", raw.source_handle), ("targetHandle", raw.target_handle)):
         if value is not None and not isinstance(value, str):
             faults.append(Fault(f"{path}.{key}", "wrong_type", f"a handle is a string, not {_kind(value)}"))
         handles.append(value if isinstance(value, str) else "")

@@ -12,6 +12,7 @@ import msgspec
 
 from weftline_executor.errors import Fault, InvalidWorkflow
 from weftline_executor.graph.bodies import BODY_KEY, BODY_TYPES, MAX_BODY_DEPTH, Body, Split, split
+from weftline_executor.graph.canvas import Canvas, CanvasEdge, CanvasNode, EdgeItem, NodeItem, read_canvas
 from weftline_executor.graph.definition import (
     DECORATION,
     Configured,
@@ -116,15 +117,15 @@ class _Compilation:
         return graph
 
     def _read(self, definition: bytes | str) -> tuple[list[NodeDef], list[EdgeDef], RunConfig] | None:
-        raw = self._decode(definition)
-        if raw is None:
+        canvas = self._decode(definition)
+        if canvas is None:
             return None
-        for key in ("nodes", "edges"):
-            if not isinstance(raw.get(key, []), list):
-                self._fault(key, "wrong_type", f"{key} is an array")
-                return None
-        config = read_config(raw.get("config"), self._faults)
-        raw_nodes, raw_edges = raw.get("nodes", []), raw.get("edges", [])
+        raw_nodes, raw_edges = canvas.nodes, canvas.edges
+        if not isinstance(raw_nodes, list) or not isinstance(raw_edges, list):
+            key = "edges" if isinstance(raw_nodes, list) else "nodes"
+            self._fault(key, "wrong_type", f"{key} is an array")
+            return None
+        config = read_config(canvas.config, self._faults)
         over = [
             self._too_many("nodes", raw_nodes, self._limits.max_nodes),
             self._too_many("edges", raw_edges, self._limits.max_edges),
@@ -133,7 +134,10 @@ class _Compilation:
             return None
         self._split = split(raw_nodes, raw_edges)
         nodes, decoration = self._read_nodes(raw_nodes)
-        nodes = [self._with_body(node, raw_nodes, raw_edges) if node.type in BODY_TYPES else node for node in nodes]
+        if any(node.type in BODY_TYPES for node in nodes):
+            # A body keeps all that a canvas holds of it, since whoever watches it draws it.
+            whole = msgspec.json.decode(definition)
+            nodes = [self._with_body(node, whole) if node.type in BODY_TYPES else node for node in nodes]
         edges = self._read_edges(raw_edges, {node.id: node for node in nodes}, decoration)
         if not nodes:
             self._fault("nodes", "empty", "a workflow needs at least one node that runs")
@@ -143,22 +147,21 @@ class _Compilation:
     def _fault(self, path: str, code: str, message: str, node_id: str = "") -> None:
         self._faults.append(Fault(path, code, message, node_id))
 
-    def _decode(self, definition: bytes | str) -> dict[str, Any] | None:
+    def _decode(self, definition: bytes | str) -> Canvas | None:
         if len(definition) > self._limits.max_bytes:
             self._fault("", "too_large", f"the definition is larger than {self._limits.max_bytes} bytes")
             return None
         try:
-            raw = msgspec.json.decode(definition)
+            canvas = read_canvas(definition)
         except RecursionError:
             self._fault("", "too_deep", "the definition nests too deep")
             return None
         except (msgspec.DecodeError, UnicodeError) as error:
             self._fault("", "invalid_json", f"the definition is not JSON: {error}")
             return None
-        if not isinstance(raw, dict):
+        if canvas is None:
             self._fault("", "wrong_type", "the definition is a JSON object with nodes, edges and config")
-            return None
-        return raw
+        return canvas
 
     def _too_many(self, key: str, items: list[Any], limit: int) -> bool:
         if len(items) <= limit:
@@ -166,7 +169,7 @@ class _Compilation:
         self._fault(key, "too_many", f"{len(items)} {key} are more than the limit of {limit}")
         return True
 
-    def _read_nodes(self, raw_nodes: list[Any]) -> tuple[list[NodeDef], set[str]]:
+    def _read_nodes(self, raw_nodes: list[NodeItem]) -> tuple[list[NodeDef], set[str]]:
         nodes: list[NodeDef] = []
         decoration: set[str] = set()
         seen: dict[str, int] = {}
@@ -175,8 +178,8 @@ class _Compilation:
             if at in self._split.inside:
                 continue
             node = None
-            if isinstance(raw, dict) and isinstance(raw.get("type"), str) and raw["type"] in DECORATION:
-                node_id = raw.get("id")
+            if isinstance(raw, CanvasNode) and isinstance(raw.type, str) and raw.type in DECORATION:
+                node_id = raw.id
             else:
                 node = read_node(raw, at, alike, self._faults)
                 node_id = node.id if node else None
@@ -194,15 +197,15 @@ class _Compilation:
                 decoration.add(node_id)
         return nodes, decoration
 
-    def _with_body(self, node: NodeDef, raw_nodes: list[Any], raw_edges: list[Any]) -> NodeDef:
-        """The node with its body: what is drawn inside it, or what its data holds."""
+    def _with_body(self, node: NodeDef, whole: Mapping[str, Any]) -> NodeDef:
+        """The node with its body: what is drawn inside it in the `whole` definition, or what its data holds."""
         drawn = self._split.bodies.get(node.id, Body())
         written = node.data.get(BODY_KEY)
         path = f"nodes[{node.at}]"
         if drawn.nodes:
             raw: dict[str, Any] = {
-                "nodes": [raw_nodes[at] for at in drawn.nodes],
-                "edges": [raw_edges[at] for at in drawn.edges],
+                "nodes": [whole["nodes"][at] for at in drawn.nodes],
+                "edges": [whole["edges"][at] for at in drawn.edges],
             }
         elif isinstance(written, dict):
             raw = written
@@ -230,7 +233,7 @@ class _Compilation:
                 path = _outside(fault.path, node.at, drawn)
             self._faults.append(replace(fault, path=path))
 
-    def _read_edges(self, raw_edges: list[Any], nodes: dict[str, NodeDef], decoration: set[str]) -> list[EdgeDef]:
+    def _read_edges(self, raw_edges: list[EdgeItem], nodes: dict[str, NodeDef], decoration: set[str]) -> list[EdgeDef]:
         edges: list[EdgeDef] = []
         ids: dict[str, int] = {}
         known = {node_id: node_id for node_id in nodes}
@@ -244,7 +247,7 @@ class _Compilation:
             if edge is None:
                 continue
             decorates = edge.source in decoration or edge.target in decoration
-            edge_id = raw.get("id")
+            edge_id = raw.id if isinstance(raw, CanvasEdge) else None
             if not decorates and isinstance(edge_id, str) and edge_id and ids.setdefault(edge_id, at) != at:
                 self._fault(f"edges[{at}].id", "duplicate_id", f"edges[{ids[edge_id]}] has the id {edge_id!r} too")
             dangling = False
