@@ -104,8 +104,6 @@ class Engine:
     ) -> None:
         self._store = store
         self._files = files or Files(MEMORY)
-        self._catalog = catalog
-        self._compiler = Compiler(catalog, config.limits)
         self._config = config
         self._metrics = metrics
         self._now = now
@@ -135,7 +133,7 @@ class Engine:
             Slots(config.concurrency),
             self._bodies,
             DurationHistory(),
-            self._compiler,
+            Compiler(catalog, config.limits),
             metrics,
             catalog,
             self._telemetry,
@@ -240,7 +238,7 @@ class Engine:
 
     async def compile(self, definition: bytes) -> Graph:
         """The graph of a definition. Raises InvalidWorkflow with every fault."""
-        return await self._compiler.compile(definition)
+        return await self._runtime.compiler.compile(definition)
 
     def refuse_if_unable(self) -> None:
         """See Host."""
