@@ -180,6 +180,38 @@ async def test_a_killed_bridge_that_comes_back_costs_no_event(tmp_path: Path) ->
     assert "Connected again." in result.err
 
 
+async def test_of_all_workflows_what_was_missed_while_the_bridge_was_away_is_shown(tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "gate")
+    names = [f"w-{number}" for number in range(3)]
+    async with services(tmp_path) as stack:
+        for name in names:
+            await begin(
+                stack, definition([node("hold", "test.step", gate=str(gate)), node("say", "test.say", **SAID)]), name
+            )
+        process = await start("watch", "--all", "--json", "--no-telemetry", "--bridge", stack.http)
+        states = ""
+        while states.count("workflow.snapshot") < len(names):
+            states += await read_until(process, "workflow.snapshot")
+        await stack.bridge.kill()
+        gate.open()
+        for name in names:
+            await weftline("watch", name, "--until-end", executor=stack.executor_address)
+        await stack.bridge.start()
+        seen = ""
+        while seen.count('"type":"execution.complete"') < len(names):
+            seen += await read_until(process, '"type":"execution.complete"')
+        process.terminate()
+        await finish(process)
+        logs = [
+            await weftline("watch", name, "--from", "start", *JSON, executor=stack.executor_address) for name in names
+        ]
+    first = {each["workflowId"]: each["payload"]["seq"] for each in map(json.loads, states.split("\n")[:-1])}
+    for name, log in zip(names, logs, strict=True):
+        assert [line for line in durable(seen) if json.loads(line)["workflowId"] == name] == durable(log.out)[
+            first[name] :
+        ]
+
+
 async def test_a_bridge_that_restarts_in_an_orderly_way_is_waited_for_as_it_asks(tmp_path: Path) -> None:
     async with services(tmp_path) as stack:
         outage = Outage(stack)
