@@ -31,6 +31,23 @@ class ListenError(BridgeError):
         self.address = address
 
 
+class WorkerFailedError(BridgeError):
+    """A worker does not come to serve clients.
+
+    `status` is how its process ended, as `subprocess` has it, None if that took too long.
+    """
+
+    def __init__(self, worker: int, status: int | None) -> None:
+        how = "did not come to serve in time" if status is None else f"ended with status {status}"
+        super().__init__(f"worker {worker} can't be started: it {how}; the log says more")
+        self.worker = worker
+        self.status = status
+
+
+class NoAnswerError(BridgeError):
+    """A worker or the supervisor did not answer a question."""
+
+
 @dataclass(frozen=True, slots=True)
 class Misfit:
     """One field of a client's message that is not what it has to be."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, PlatformCollector
 from prometheus_client import ProcessCollector as _ProcessCollector
@@ -10,6 +12,22 @@ from prometheus_client import ProcessCollector as _ProcessCollector
 _FAST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _TURN_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 _DEPTH_BUCKETS = (0, 1024, 4096, 16384, 65536, 262144, 524288, 1048576)
+
+GAUGES: Final[Mapping[str, Callable[[float, float], float]]] = {
+    "weftline_bridge_connections": operator.add,
+    "weftline_bridge_slow_connections": operator.add,
+    "weftline_bridge_feeds": operator.add,
+    "weftline_bridge_upstream_watches": operator.add,
+    "weftline_bridge_upstream_connected": min,
+    "weftline_bridge_upstream_lag_seconds": max,
+    "weftline_bridge_info": max,
+    "weftline_bridge_workers": operator.add,
+    "python_info": max,
+}
+"""How the gauges of two workers become one, by name; counters and histograms are added up."""
+
+OF_PROCESS: Final = ("process_", "python_gc_")
+"""How the names of metrics begin that are about one process, and are shown for each worker."""
 
 
 class ChildCache:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -51,6 +52,13 @@ class Settings(BaseSettings):
     listen: Address = Field("127.0.0.1:8080", description="Address for browsers: WebSocket, API and probes.")
     metrics_listen: Address = Field("127.0.0.1:9101", description="Address for Prometheus.")
     executor: Address = Field("127.0.0.1:50051", description="Address of the executor's gRPC service.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that share the connections, each with about one core's worth of work. "
+        "From two on a supervisor starts them again when they end and tells their metrics as one.",
+    )
     tls_ca: OptionalPath = Field(
         None, description="Authority (PEM) of the executor's certificate; if empty it is called without TLS."
     )
@@ -86,18 +94,25 @@ class Settings(BaseSettings):
         False,
         description="Whether anyone who reaches a public address may watch and control everything, without a token.",
     )
-    max_connections: int = Field(10_000, ge=1, description="WebSocket connections at one time.")
+    max_connections: int = Field(
+        10_000, ge=1, description="WebSocket connections at one time; shared out evenly among the workers."
+    )
     max_connections_per_address: int = Field(
         1000,
         ge=0,
-        description="WebSocket connections at one time from one address but this machine's; 0 for any number.",
+        description="WebSocket connections at one time from one address but this machine's; 0 for any number. "
+        "Shared out evenly among the workers.",
     )
     trusted_proxies: str = Field(
         "",
         description="Addresses and networks (comma separated) of proxies that tell a client's address "
         "in `X-Forwarded-For`.",
     )
-    accept_rate: float = Field(1000.0, gt=0, description="WebSocket connections accepted in a second, on average.")
+    accept_rate: float = Field(
+        1000.0,
+        gt=0,
+        description="WebSocket connections accepted in a second, on average; shared out evenly among the workers.",
+    )
     command_rate: float = Field(100.0, gt=0, description="Commands of one connection in a second, on average.")
     command_burst: int = Field(200, ge=1, description="Commands of one connection at once.")
     max_message_bytes: int = Field(
@@ -121,7 +136,7 @@ class Settings(BaseSettings):
     linger_seconds: float = Field(
         30.0, ge=0, description="Time for which a workflow is still watched after its last reader left, in seconds."
     )
-    channels: int = Field(2, ge=1, le=64, description="gRPC connections to the executor.")
+    channels: int = Field(2, ge=1, le=64, description="gRPC connections of each worker to the executor.")
     command_timeout: float = Field(10.0, gt=0, description="Time in which a command has to be answered, in seconds.")
     recorder: bool = Field(True, description="Whether the flight recorder records.")
     recorder_keep_seconds: float = Field(
@@ -136,6 +151,16 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least serious log written.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log on standard error.")
+
+    def share(self, workers: int) -> Settings:
+        """The settings of one of so many workers, whose limits are its share of those for all; rounded up."""
+        return self.model_copy(
+            update={
+                "max_connections": math.ceil(self.max_connections / workers),
+                "max_connections_per_address": math.ceil(self.max_connections_per_address / workers),
+                "accept_rate": self.accept_rate / workers,
+            }
+        )
 
 
 def load_settings(**overrides: Any) -> Settings:
