@@ -82,9 +82,10 @@ class BridgeApi:
         """Return what is recorded of a connection."""
         return self._get(f"/api/recorder/connections/{quote(connection_id, safe='')}")
 
-    def workflow(self, workflow_id: str) -> Mapping[str, Any]:
-        """Return what is recorded of a workflow."""
-        return self._get(f"/api/recorder/workflows/{quote(workflow_id, safe='')}")
+    def workflow(self, workflow_id: str, connection_id: str = "") -> Mapping[str, Any]:
+        """Return what is recorded of a workflow; given a connection, only by the worker of the bridge that has it."""
+        beside = f"?connection={quote(connection_id, safe='')}" if connection_id else ""
+        return self._get(f"/api/recorder/workflows/{quote(workflow_id, safe='')}{beside}")
 
     def _get(self, path: str) -> Mapping[str, Any]:
         request = Request(self.url + path, headers=TokenSource.choose().headers())  # noqa: S310 - bridge_url lets in http and https only

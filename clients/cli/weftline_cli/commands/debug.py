@@ -83,7 +83,7 @@ def explain(output: Output, connection_id: str, workflow_id: str, seq: int, *, b
     api = BridgeApi(bridge)
     found = api.connection(connection_id)
     try:
-        of_workflow: Mapping[str, Any] | None = api.workflow(workflow_id)
+        of_workflow: Mapping[str, Any] | None = api.workflow(workflow_id, connection_id)
     except NotFoundError:
         of_workflow = None
     try:
