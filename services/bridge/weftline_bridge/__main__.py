@@ -15,18 +15,27 @@ import uvloop
 # gRPC's core would write lines of its own form among the logs; it reads this when it is imported, and not again.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
+import msgspec
+
 from weftline_bridge import __version__
-from weftline_bridge.app import run
-from weftline_bridge.errors import ConfigurationError, ListenError
+from weftline_bridge.errors import ConfigurationError, ListenError, WorkerFailedError
 from weftline_bridge.settings import ENV_PREFIX, Settings, load_settings
+from weftline_bridge.supervisor import supervise
 from weftline_bridge.tracing import Tracer
+from weftline_bridge.workers.bond import tie
+from weftline_bridge.workers.messages import Post
 
 EXIT_CANNOT_LISTEN = 1
 EXIT_BAD_SETTING = 2
+EXIT_WORKER_FAILED = 3
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object a line; `worker` is in it where there are several."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._own = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record; `time` is in seconds since the Unix epoch."""
@@ -35,6 +44,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **self._own,
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -42,18 +52,41 @@ class JsonFormatter(logging.Formatter):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the bridge; the exit status is 0 after a signal, 1 if it can't listen, 2 for a bad setting."""
+    """Run the bridge.
+
+    The exit status is 0 after a signal, 1 if it can't listen, 2 for a bad setting, 3 if a worker can't be started.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        settings = load_settings(**_overrides(arguments))
-        _configure_logging(settings)
-        uvloop.run(run(settings, _load_tracer(settings)))
+        overrides = _overrides(given)
+        told = overrides.pop("as_worker", None)
+        post = None if told is None else msgspec.json.decode(told, type=Post)
+        settings = load_settings(**overrides)
+        _configure_logging(settings, post)
+        if post is None and settings.workers > 1:
+            uvloop.run(supervise(settings, given))
+        elif post is None or tie(post.supervisor):
+            _serve(settings, post)
     except ConfigurationError as error:
         print(f"weftline-bridge: {error}", file=sys.stderr)
         return EXIT_BAD_SETTING
     except ListenError as error:
         print(f"weftline-bridge: {error}", file=sys.stderr)
         return EXIT_CANNOT_LISTEN
+    except WorkerFailedError as error:
+        if error.status == EXIT_BAD_SETTING:
+            return EXIT_BAD_SETTING
+        print(f"weftline-bridge: {error}", file=sys.stderr)
+        return EXIT_WORKER_FAILED
     return 0
+
+
+def _serve(settings: Settings, post: Post | None) -> None:
+    # A supervisor needs nothing of this, and is a third smaller without.
+    from weftline_bridge.app import run  # noqa: PLC0415
+
+    share = settings if post is None else settings.share(post.workers)
+    uvloop.run(run(share, _load_tracer(settings), post))
 
 
 def _load_tracer(settings: Settings) -> Tracer | None:
@@ -68,7 +101,7 @@ def _load_tracer(settings: Settings) -> Tracer | None:
     return OtlpTracer(settings.tracing_ratio, __version__)
 
 
-def _overrides(arguments: Sequence[str] | None) -> dict[str, str]:
+def _overrides(arguments: Sequence[str]) -> dict[str, str]:
     fields = Settings.model_fields
     parser = argparse.ArgumentParser(
         prog="weftline-bridge",
@@ -80,15 +113,21 @@ def _overrides(arguments: Sequence[str] | None) -> dict[str, str]:
         field = fields[name]
         option = "--" + name.replace("_", "-")
         parser.add_argument(option, metavar="HOST:PORT", help=f"{field.description} Default: {field.default}")
+    workers = fields["workers"]
+    parser.add_argument("--workers", metavar="N", help=f"{workers.description} Default: {workers.default}")
+    # How a supervisor starts a worker; nobody else does.
+    parser.add_argument("--as-worker", help=argparse.SUPPRESS)
     return {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
 
 
-def _configure_logging(settings: Settings) -> None:
+def _configure_logging(settings: Settings, post: Post | None) -> None:
     handler = logging.StreamHandler(sys.stderr)
     if settings.log_format == "json":
-        handler.setFormatter(JsonFormatter())
+        handler.setFormatter(JsonFormatter(None if post is None else post.worker))
     else:
-        formatter = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        who = "" if post is None else f" worker {post.worker}"
+        form = f"%(asctime)s %(levelname)-7s{who} %(name)s: %(message)s"
+        formatter = logging.Formatter(form, "%Y-%m-%dT%H:%M:%SZ")
         formatter.converter = time.gmtime
         handler.setFormatter(formatter)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weftline_bridge.app.records import RecordView
+from weftline_bridge.app.desk import RecordView
 from weftline_bridge.frames import Moment, Span
 from weftline_bridge.recorder import Kind, Trace
 from weftline_cli.why import ConnectionRecord, Entry, WorkflowRecord, why

@@ -2,89 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import msgspec
 from aiohttp import web
 
 from weftline_bridge.app.answers import json_answer, problem
+from weftline_bridge.app.desk import Desk, Recorded
 from weftline_bridge.app.guard import IDENTITY
-from weftline_bridge.hub import Hub
-from weftline_bridge.recorder import Record
-from weftline_bridge.session import Registry
+from weftline_bridge.app.siblings import Siblings, missing
+from weftline_bridge.workers.messages import ConnectionRecord, WorkflowRecord
 
 NDJSON = "application/x-ndjson"
 _FORMATS = ("", "json", "ndjson")
 
-
-class RecordView(msgspec.Struct, rename="camel", omit_defaults=True):
-    """A record as clients see it; times in ms since the Unix epoch, `from` and `to` are seqs."""
-
-    kind: str
-    at: int
-    until: int
-    workflow_id: str = ""
-    from_: int = msgspec.field(name="from", default=0)
-    to: int = 0
-    count: int = 1
-    bytes: int = 0
-    word: str = ""
+_recorded = msgspec.msgpack.Decoder(Recorded | None).decode
 
 
 class RecordPages:
-    """The handlers; 404 for what is not known, or not any more."""
+    """The handlers; 404 for what is not known, or not any more, to any worker."""
 
-    def __init__(self, hub: Hub, registry: Registry) -> None:
-        self._hub = hub
-        self._registry = registry
+    def __init__(self, desk: Desk, siblings: Siblings) -> None:
+        self._desk = desk
+        self._siblings = siblings
 
     async def connection(self, request: web.Request) -> web.Response:
         """What happened to one connection, and how it stands."""
-        log = self._hub.recorder.connection(request.match_info["id"])
-        if log is None:
-            return self._unknown("connection")
-        session = next((each for each in self._registry if each.id == log.id), None)
-        if session is not None:
-            session.tape.settle()
-        identity, subject = request[IDENTITY], session.subject if session else log.subject
-        if not identity.view.everything and subject != identity.subject:
-            return self._unknown("connection")
-        head: dict[str, Any] = {
-            "connectionId": log.id,
-            "dialect": log.dialect,
-            "address": log.address,
-            "openedAt": log.opened_at,
-            "closedAt": log.closed_at,
-            "closeCode": log.close_code,
-            "completeSince": log.trace.complete_since,
-            "mode": session.mode if session else "closed",
-            "queuedBytes": session.queued_bytes if session else 0,
-            "subscriptions": self._hub.subscriptions(session) if session else [],
-        }
-        return _answer(request, head, log.trace.records(), f"connection-{log.id}")
+        identity = request[IDENTITY]
+        question = ConnectionRecord(request.match_info["id"], identity.subject, identity.view.everything)
+        own = self._desk.connection(question)
+        found, silent = ([own], []) if own is not None else await self._elsewhere(question)
+        if not found:
+            return self._unknown("connection", silent)
+        return _answer(request, found[0], f"connection-{question.id}")
 
     async def workflow(self, request: web.Request) -> web.Response:
-        """What came from the executor of one workflow."""
-        log = self._hub.recorder.workflow(request.match_info["id"])
-        if log is None or not request[IDENTITY].view.covers(log.id):
-            return self._unknown("workflow")
-        head = {"workflowId": log.id, "completeSince": log.trace.complete_since}
-        return _answer(request, head, log.trace.records(), "workflow")
+        """What came from the executor of one workflow; with `connection` only to the worker that has that one."""
+        question = WorkflowRecord(request.match_info["id"], request.query.get("connection", ""))
+        if not request[IDENTITY].view.covers(question.id):
+            return self._unknown("workflow", [])
+        own = self._desk.workflow(question)
+        others, silent = ([], []) if own is not None and question.beside else await self._elsewhere(question)
+        found = others if own is None else [own, *others]
+        if not found:
+            return self._unknown("workflow", silent)
+        together = found[0] if len(found) == 1 else _together(found)
+        if silent:
+            together.head["unansweredWorkers"] = silent
+        return _answer(request, together, "workflow")
 
-    def _unknown(self, what: str) -> web.Response:
-        if not self._hub.recorder.enabled:
+    async def _elsewhere(self, question: ConnectionRecord | WorkflowRecord) -> tuple[list[Recorded], list[int]]:
+        """What other workers have recorded, and which did not answer."""
+        said = await self._siblings.ask(question)
+        answers = (_recorded(each.answer) for each in said if each.state == "answered")
+        return [each for each in answers if each is not None], missing(said)
+
+    def _unknown(self, what: str, silent: list[int]) -> web.Response:
+        if not self._desk.records:
             return problem(404, "recorder_off", "the flight recorder is off (WEFTLINE_BRIDGE_RECORDER)")
+        if silent:
+            message = f"not all workers answered ({', '.join(map(str, silent))}), and the others have no such record"
+            return problem(503, "worker_away", message, {"Retry-After": "2"})
         return problem(404, "not_recorded", f"there is no record of this {what}, or not any more")
 
 
-def _answer(request: web.Request, head: dict[str, Any], records: Sequence[Record], name: str) -> web.Response:
+def _together(found: list[Recorded]) -> Recorded:
+    """The records of several workers in the order in which things happened."""
+    head = {**found[0].head, "completeSince": max(each.head["completeSince"] for each in found)}
+    return Recorded(head, sorted((record for each in found for record in each.records), key=lambda record: record.at))
+
+
+def _answer(request: web.Request, recorded: Recorded, name: str) -> web.Response:
     wanted = request.query.get("format", "")
     if wanted not in _FORMATS:
         return problem(400, "bad_query", f"format: expected json or ndjson, got {wanted!r}")
-    views = [RecordView(*record) for record in records]
     if wanted == "ndjson" or (not wanted and NDJSON in request.headers.get("Accept", "")):
-        body = msgspec.json.Encoder().encode_lines([head, *views])
+        body = msgspec.json.Encoder().encode_lines([recorded.head, *recorded.records])
         saved_as = {"Content-Disposition": f'attachment; filename="{name}.ndjson"'}
         return web.Response(body=body, content_type=NDJSON, headers=saved_as)
-    return json_answer({**head, "records": views})
+    return json_answer({**recorded.head, "records": recorded.records})

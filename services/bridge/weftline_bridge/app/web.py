@@ -11,16 +11,18 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from weftline_bridge.app.answers import json_answer, problem
 from weftline_bridge.app.artifacts import Artifacts
+from weftline_bridge.app.desk import ConnectionView, Desk
 from weftline_bridge.app.guard import IDENTITY, addressed, guarded
 from weftline_bridge.app.records import RecordPages
+from weftline_bridge.app.siblings import Siblings, missing
 from weftline_bridge.errors import CommandRefusedError, ExecutorUnavailableError
-from weftline_bridge.hub import Hub
 from weftline_bridge.metrics import Metrics
-from weftline_bridge.session import Endpoint, Gatekeeper, Registry
-from weftline_bridge.session.session import Session
+from weftline_bridge.session import Endpoint, Gatekeeper
 from weftline_bridge.upstream import ExecutorClient
+from weftline_bridge.workers.messages import Connections, Health, Ready
 
 _MAX_PAGE = 1000
+_views = msgspec.msgpack.Decoder(list[ConnectionView]).decode
 _PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Weftline bridge</title>
@@ -40,23 +42,6 @@ It has no page of its own to show them yet.</p>
 """
 
 
-class ConnectionView(msgspec.Struct, rename="camel"):
-    """A connection as `/api/connections` shows it; times in ms, `since` from the Unix epoch."""
-
-    id: str
-    since: int
-    address: str
-    subject: str
-    dialect: str
-    subscriptions: list[str]
-    queued_bytes: int
-    rtt_ms: float | None
-    sent: int
-    sent_bytes: int
-    received: int
-    mode: str
-
-
 class Pages:
     """The handlers; every answer but the page is JSON or plain text."""
 
@@ -64,8 +49,8 @@ class Pages:
         self,
         *,
         endpoint: Endpoint,
-        registry: Registry,
-        hub: Hub,
+        desk: Desk,
+        siblings: Siblings,
         client: ExecutorClient,
         artifacts: Artifacts,
         gatekeeper: Gatekeeper,
@@ -73,12 +58,12 @@ class Pages:
         metrics_at: str,
     ) -> None:
         self._endpoint = endpoint
-        self._registry = registry
-        self._hub = hub
+        self._desk = desk
+        self._siblings = siblings
         self._client = client
         self._artifacts = artifacts
         self._gatekeeper = gatekeeper
-        self._records = RecordPages(hub, registry)
+        self._records = RecordPages(desk, siblings)
         self._page = _PAGE.format(version=escape(version), metrics=escape(metrics_at))
 
     def application(self) -> web.Application:
@@ -108,25 +93,41 @@ class Pages:
         return web.Response(text=self._page, content_type="text/html")
 
     async def healthz(self, request: web.Request) -> web.Response:
-        """The process lives."""
+        """200 when all processes of the bridge work; one that is being started again is no reason for alarm."""
         del request
+        silent = [each.worker for each in await self._siblings.ask(Health()) if each.state == "silent"]
+        if silent:
+            return web.Response(status=503, text=f"worker {silent[0]} does not answer\n")
         return web.Response(text="ok\n")
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """200 when clients can be served, else 503: the executor is away, or the bridge is ending."""
+        """200 when all workers can serve clients, else 503: the executor is away, or the bridge is ending."""
         del request
-        if self._registry.draining:
-            return web.Response(status=503, text="draining\n")
-        if not self._hub.connected:
-            return web.Response(status=503, text="the executor is not reachable\n")
+        why = self._desk.unready()
+        if not why:
+            for each in await self._siblings.ask(Ready()):
+                if each.state != "answered":
+                    why = f"worker {each.worker} is not serving"
+                else:
+                    why = why or msgspec.msgpack.decode(each.answer, type=str)
+        if why:
+            return web.Response(status=503, text=f"{why}\n")
         return web.Response(text="ok\n")
 
     async def connections(self, request: web.Request) -> web.Response:
         """The open connections: all for who may view every workflow, for others their own."""
         identity = request[IDENTITY]
-        mine = [each for each in self._registry if identity.view.everything or each.subject == identity.subject]
-        views = [self._view(session) for session in mine]
-        return json_answer({"connections": views})
+        question = Connections(identity.subject, identity.view.everything)
+        views = self._desk.connections(question)
+        said = await self._siblings.ask(question)
+        for each in said:
+            if each.state == "answered":
+                views += _views(each.answer)
+        views.sort(key=lambda view: (view.since, view.id))
+        answer: dict[str, object] = {"connections": views}
+        if silent := missing(said):
+            answer["unansweredWorkers"] = silent
+        return json_answer(answer)
 
     async def workflows(self, request: web.Request) -> web.Response:
         """A page of workflows, by `pageSize`, `pageToken`, `state` (any number of them), `idPrefix` and `bodies`.
@@ -157,22 +158,6 @@ class Pages:
         scope = request[IDENTITY].view
         page.workflows = [item for item in page.workflows if scope.covers(item.workflow_id)]
         return json_answer(page)
-
-    def _view(self, session: Session) -> ConnectionView:
-        return ConnectionView(
-            session.id,
-            session.since,
-            session.address,
-            session.subject,
-            session.dialect.name.lower(),
-            self._hub.subscriptions(session),
-            session.queued_bytes,
-            None if session.rtt is None else round(session.rtt * 1000, 3),
-            session.tape.sent,
-            session.tape.sent_bytes,
-            session.received,
-            session.mode,
-        )
 
 
 def metrics_application(metrics: Metrics) -> web.Application:

@@ -28,6 +28,7 @@ class Registry:
 
     A connection is pinged every `interval`; it is dead when nothing came from it within `patience` of a ping. It is
     closed when its client has not said who it is within `auth_timeout`, and `auth_grace` after its token has expired.
+    `elsewhere` is how many connections other workers of the bridge have, as far as is known.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Registry:
         auth_grace: float,
     ) -> None:
         self.draining = False
+        self.elsewhere = 0
         self._hub = hub
         self._mint = mint
         self._metrics = metrics
@@ -103,7 +105,7 @@ class Registry:
     def status(self) -> Message:
         """`system.status` as of now."""
         executor = "connected" if self._hub.connected else "reconnecting"
-        payload = StatusPayload(executor, len(self._sessions), self._hub.active_workflows, self._version)
+        payload = StatusPayload(executor, len(self) + self.elsewhere, self._hub.active_workflows, self._version)
         return self._mint.status(payload)
 
     async def drain(self, seconds: float) -> None:
