@@ -145,7 +145,10 @@ def test_a_body_that_failed_while_its_node_was_recovered_twice_is_not_tried_agai
     assert not lives.board.waiting()
 
 
-def test_a_body_that_failed_is_not_tried_again_where_its_node_waits_for_a_slot_after_a_crash(lives: Lives) -> None:
+@pytest.mark.parametrize("crashes", [1, 2, 3])
+def test_a_body_that_failed_is_not_tried_again_where_its_node_waits_for_a_slot_after_a_crash(
+    lives: Lives, crashes: int
+) -> None:
     gates = [node(f"g{number}", "model.safe") for number in range(SLOTS)]
     after = [node(f"x{number}") for number in range(SLOTS)]
     edges = [edge for n in range(SLOTS) for edge in (f"first>g{n}", f"g{n}>x{n}")]
@@ -156,6 +159,8 @@ def test_a_body_that_failed_is_not_tried_again_where_its_node_waits_for_a_slot_a
     answer = lives.engine.commands.complete(inner, node_id="in", data=b'{"approved":false}', **START)
     lives.ask(answer)
     lives.rest()
+    for _ in range(crashes - 1):
+        crash(lives)
     open_all(lives)
     assert len(ends(lives, True)) == 1
     assert len(ends(lives, False)) == 1

@@ -41,7 +41,8 @@ def take_up(run: Run, standing: Standing) -> list[tuple[int, SkipReason]]:
         _interrupted(run, node)
     for node_id, known in run.projection.nodes.items():
         if known.status is NodeStatus.PENDING and known.attempt:
-            recovered = known.reason == PendingReason.RECOVERED
+            # It may have been told since that it waits for a slot; what begins anew has forgotten its first start.
+            recovered = known.first_started_at is not None
             run.attempts.continue_from(run.graph.index[node_id], known.attempt, recovered)
     for node in standing.ready:
         state = run.projection.nodes.get(run.graph.nodes[node].id)
