@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-FaultCode = Literal["missing_field", "wrong_type", "invalid_value", "unknown_key", "bad_expression", "bad_declaration"]
+FaultCode = Literal[
+    "missing_field",
+    "wrong_type",
+    "invalid_value",
+    "unknown_key",
+    "bad_expression",
+    "bad_declaration",
+    "body_in_process",
+]
 
 Path = tuple[str | int, ...]
 

@@ -122,6 +122,9 @@ class NodeType:
             return faults or [_cannot_name_handles(self.name, error)]
         if _asks_for_cache(data):
             faults += self._check_cache(data)
+        if self.name in BODY_TYPES and self.isolation == "process":
+            message = f"{self.name} runs a body, which it can't do from a worker process; declare it without isolation."
+            faults.append(ConfigFault("", "body_in_process", message))
         for path, handle in named.items():
             if is_template(handle):
                 message = f"`{path}` names an output handle, so it cannot be an expression."

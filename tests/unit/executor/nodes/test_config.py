@@ -94,6 +94,14 @@ def test_a_fault_is_a_sentence_that_names_the_setting(data: dict[str, object], m
     assert [fault.message for fault in order.node_type.check(data)] == [message]
 
 
+@pytest.mark.parametrize("name", ["map", "workflow"])
+def test_a_type_that_runs_a_body_is_refused_where_it_is_to_run_in_a_worker_process(name: str) -> None:
+    @node(name, isolation="process")
+    async def runs_others(ctx: Context) -> None: ...
+
+    assert [(fault.path, fault.code) for fault in runs_others.node_type.check({})] == [("", "body_in_process")]
+
+
 def test_a_long_value_is_shortened_in_the_message() -> None:
     (fault,) = order.node_type.check({"name": "x", "seconds": "y" * 10_000})
     assert len(fault.message) < 200
