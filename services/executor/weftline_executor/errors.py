@@ -85,6 +85,21 @@ class IllegalCommand(ExecutorError):
         self.state = state
 
 
+class FollowsParent(ExecutorError):
+    """A command is not for this workflow, which is the body of a node, but for the one that the node is in."""
+
+    code = "follows_parent"
+
+    def __init__(self, command: str, workflow_id: str, parent_workflow_id: str) -> None:
+        super().__init__(
+            f"cannot {command} workflow {workflow_id!r}: it is the body of a node of {parent_workflow_id!r}; "
+            f"{command} that instead"
+        )
+        self.command = command
+        self.workflow_id = workflow_id
+        self.parent_workflow_id = parent_workflow_id
+
+
 class NodeNotFound(ExecutorError):
     """The workflow's run has no node of this id."""
 

@@ -9,6 +9,7 @@ import pytest
 from tests.support.engine_lives import SLOTS, Lives
 from tests.support.engine_plans import FAILS
 from tests.support.executor_graphs import definition, node
+from weftline_executor.errors import FollowsParent
 from weftline_executor.model import events as model
 
 START: dict[str, Any] = {"by": "ada", "command_id": ""}
@@ -68,6 +69,11 @@ def ends(lives: Lives, bodies: bool) -> list[Any]:
     """The ends of the runs of bodies, or of the run around them."""
     batches = [batch for batch in lives.store.appended if (":" in batch.workflow_id) is bodies]
     return [event for batch in batches for event in batch.events if isinstance(event, ENDS)]
+
+
+def told(lives: Lives, kind: type[Any]) -> list[Any]:
+    """All events of this kind."""
+    return [event for batch in lives.store.appended for event in batch.events if isinstance(event, kind)]
 
 
 @pytest.mark.parametrize("keeps", [False, True])
@@ -174,3 +180,28 @@ def test_a_body_does_not_run_on_beside_the_finally_nodes_of_a_failed_run_after_a
     crash(lives)
     assert lives.board.waiting() == ["last"]
     assert list(lives.engine.runs) == [lives.workflow_id]
+
+
+def test_a_body_is_not_resumed_beside_its_paused_run(lives: Lives) -> None:
+    start(lives, definition([sub(), node("beside", "model.safe")]))
+    inner = next(each for each in lives.engine.runs if ":" in each)
+    command(lives, "pause")
+    refused = lives.ask(lives.engine.commands.resume(inner, **BY))
+    lives.rest()
+    error = refused.exception()
+    assert isinstance(error, FollowsParent)
+    assert (error.command, error.workflow_id, error.parent_workflow_id) == ("resume", inner, lives.workflow_id)
+
+
+def test_a_body_is_started_retried_and_rerun_by_its_node_alone(lives: Lives) -> None:
+    start(lives, definition([sub(), node("beside", "model.safe")]))
+    inner = next(each for each in lives.engine.runs if ":" in each)
+    commands, again = lives.engine.commands, definition([node("a")], onConflict="replace").encode()
+    for ended in (False, True):
+        if ended:
+            opens(lives, "sub/in", FAILS)
+        asked = [commands.start(inner, again, **START), commands.retry(inner, **BY)]
+        asked.append(commands.rerun(inner, from_node="in", **START))
+        tasks = [lives.ask(each) for each in asked]
+        lives.rest()
+        assert {type(task.exception()) for task in tasks} == {FollowsParent}

@@ -29,6 +29,7 @@ STATUS_CODES: Mapping[type[errors.ExecutorError], grpc.StatusCode] = {
     errors.NodeNotFound: grpc.StatusCode.NOT_FOUND,
     errors.RunActive: grpc.StatusCode.ALREADY_EXISTS,
     errors.IllegalCommand: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.FollowsParent: grpc.StatusCode.FAILED_PRECONDITION,
     errors.NothingWaits: grpc.StatusCode.FAILED_PRECONDITION,
     errors.RunStuck: grpc.StatusCode.FAILED_PRECONDITION,
     errors.CommandReused: grpc.StatusCode.INVALID_ARGUMENT,
@@ -73,7 +74,7 @@ async def abort(context: ServicerContext[Message, Message], error: errors.Execut
 
 
 def _metadata(error: errors.ExecutorError) -> dict[str, str]:
-    names = ("workflow_id", "run_id", "state", "command", "field", "node_id", "event")
+    names = ("workflow_id", "run_id", "state", "command", "field", "node_id", "event", "parent_workflow_id")
     metadata = {name: str(value) for name in names if (value := getattr(error, name, None))}
     if isinstance(error, errors.InvalidWorkflow):
         metadata["faults"] = str(len(error.faults))

@@ -15,6 +15,7 @@ from weftline_executor.engine.runtime import Runtime
 from weftline_executor.errors import (
     CommandReused,
     ExecutorFull,
+    FollowsParent,
     IllegalCommand,
     NodeNotFound,
     RunActive,
@@ -68,9 +69,10 @@ class Host(Protocol):
 class Commands:
     """Takes commands, those on one workflow one after the other.
 
-    Any of them may raise CommandReused, RunStuck, ShuttingDown and StoreUnavailable. When a call is cancelled, or the
-    store fails before the answer, the command may still take effect; sent again with the same id, it is answered and
-    acts once.
+    Any of them may raise CommandReused, RunStuck, ShuttingDown and StoreUnavailable. For the body of a node, `start`,
+    `retry` and `rerun` raise FollowsParent, as does `resume` while the run around it is held. When a call is cancelled,
+    or the store fails before the answer, the command may still take effect; sent again with the same id, it is answered
+    and acts once.
     """
 
     def __init__(self, host: Host, store: Store, runtime: Runtime, max_runs: int) -> None:
@@ -95,6 +97,8 @@ class Commands:
             self._host.refuse_if_unable()
             active = self._host.runs.get(workflow_id)
             if active is not None:
+                if active.projection.parent is not None:
+                    raise FollowsParent("start", workflow_id, active.projection.parent.workflow_id)
                 if graph.config.on_conflict == "attach":
                     active.journal.note(command_id, "start", active.projection.first_seq)
                     return CommandResult(workflow_id, active.run_id, active.state, active.projection.first_seq, True)
@@ -104,6 +108,7 @@ class Commands:
             head = await self._store.head(workflow_id)
             if head.seq:
                 await self._refuse_if_stuck(workflow_id)
+                _refuse_body("start", await self._newest(workflow_id))
             projection = RunProjection(workflow_id, new_run_id(self._runtime.now()))
             run = self._add(Run(self._runtime, graph, projection, head.seq))
             self._runtime.metrics.runs_started.inc()
@@ -122,9 +127,12 @@ class Commands:
 
     async def resume(self, workflow_id: str, *, by: str, reason: str, command_id: str) -> CommandResult:
         """Lets nodes start again. Raises IllegalCommand, WorkflowNotFound."""
-        return await self._command(
-            "resume", workflow_id, command_id, lambda run: run.resume(by=by, reason=reason, command_id=command_id)
-        )
+
+        def act(run: Run) -> int:
+            self._refuse_if_around_is_held(run)
+            return run.resume(by=by, reason=reason, command_id=command_id)
+
+        return await self._command("resume", workflow_id, command_id, act)
 
     async def stop(
         self, workflow_id: str, *, by: str, reason: str, command_id: str, grace_ms: int | None
@@ -222,6 +230,7 @@ class Commands:
         """The newest run and its graph. Raises IllegalCommand unless it has ended as the command wants it."""
         self._host.refuse_if_unable()
         record = await self._newest(workflow_id)
+        _refuse_body(command, record)
         active = self._host.runs.get(workflow_id)
         if active is not None or record.state not in _LEGAL[command]:
             raise IllegalCommand(command, workflow_id, active.state if active else record.state)
@@ -267,6 +276,12 @@ class Commands:
         if record is not None and record.ended_at is None:
             raise RunStuck(workflow_id, record.run_id)
 
+    def _refuse_if_around_is_held(self, run: Run) -> None:
+        parent = run.projection.parent
+        around = self._host.runs.get(parent.workflow_id) if parent else None
+        if parent and around and around.run_id == parent.run_id and around.state in _LEGAL["resume"]:
+            raise FollowsParent("resume", run.workflow_id, parent.workflow_id)
+
     async def _newest(self, workflow_id: str) -> RunRecord:
         record = await self._store.newest_run(workflow_id)
         if record is None:
@@ -292,6 +307,11 @@ async def _answer(run: Run, seq: int) -> CommandResult:
     state = run.state
     await run.durable(seq)
     return CommandResult(run.workflow_id, run.run_id, state, seq)
+
+
+def _refuse_body(command: str, record: RunRecord) -> None:
+    if record.parent:
+        raise FollowsParent(command, record.workflow_id, record.parent)
 
 
 def _refuse_other(command_id: str, name: str, known: str) -> None:
