@@ -182,6 +182,51 @@ def test_a_body_does_not_run_on_beside_the_finally_nodes_of_a_failed_run_after_a
     assert list(lives.engine.runs) == [lives.workflow_id]
 
 
+@pytest.mark.parametrize("slowly", [0, 2])
+@pytest.mark.parametrize("turns", range(24))
+def test_a_run_comes_to_its_pause_at_whatever_instant_of_a_bodys_begin_it_is_asked_to(
+    lives: Lives, turns: int, slowly: int
+) -> None:
+    start(lives, definition([node("first", "model.safe"), sub(), EACH], "first>sub", "first>each"))
+    lives.store.turns = slowly
+    lives.board.open("first", "")
+    lives.turn(turns)
+    command(lives, "pause")
+    run = lives.engine.runs[lives.workflow_id]
+    if run.state == "paused":
+        assert not lives.board.waiting()
+    open_all(lives)
+    assert {each.state for each in lives.engine.runs.values()} == {"paused"}
+    command(lives, "resume")
+    open_all(lives)
+    assert [event.status for event in ends(lives, False)] == ["success"]
+
+
+def test_a_finally_node_goes_on_with_its_paused_body_when_the_run_is_stopped(lives: Lives) -> None:
+    inner = {"nodes": [node("a", "model.safe"), node("b", "model.safe")], "edges": [{"source": "a", "target": "b"}]}
+    last = node("last", "workflow", workflow=inner, policy={"finally": True})
+    start(lives, definition([node("first"), last]))
+    command(lives, "pause")
+    opens(lives, "last/a")
+    assert {run.state for run in lives.engine.runs.values()} == {"paused"}
+    command(lives, "stop", grace_ms=30_000)
+    assert lives.board.waiting() == ["last/b"]
+    opens(lives, "last/b")
+    assert [event.status for event in ends(lives, True)] == ["success"]
+    assert [event.status for event in ends(lives, False)] == ["stopped"]
+
+
+def test_a_body_in_which_nobody_knows_what_a_node_did_is_stopped_with_its_paused_run(lives: Lives) -> None:
+    last = sub("model.unsafe", policy={"finally": True})
+    start(lives, definition([node("first"), last]))
+    crash(lives)
+    command(lives, "pause")
+    command(lives, "stop", grace_ms=30_000)
+    assert not lives.board.waiting()
+    assert [event.status for event in ends(lives, True)] == ["stopped"]
+    assert [event.status for event in ends(lives, False)] == ["stopped"]
+
+
 def test_a_body_is_not_resumed_beside_its_paused_run(lives: Lives) -> None:
     start(lives, definition([sub(), node("beside", "model.safe")]))
     inner = next(each for each in lives.engine.runs if ":" in each)

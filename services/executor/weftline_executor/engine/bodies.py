@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
@@ -17,7 +18,7 @@ from weftline_executor.engine.large_outputs import LargeOutputs
 from weftline_executor.errors import ArtifactError, ExecutorFull, InvalidWorkflow, StoreUnavailable
 from weftline_executor.graph import Graph
 from weftline_executor.model.events import ParentNode
-from weftline_executor.model.states import ENGINE, RunState
+from weftline_executor.model.states import ENGINE, UNKNOWN_OUTCOME, RunState
 from weftline_executor.nodes import BodyEnd, NodeFailed
 from weftline_executor.replay import RunProjection
 from weftline_executor.tracing import attempt_traceparent
@@ -78,6 +79,25 @@ class Starter(Protocol):
         """
 
 
+@dataclass(slots=True, eq=False)
+class _Work:
+    """What an attempt waits for: `runs` of bodies by workflow, and how many are `beginning` or `held` by a pause."""
+
+    around: Around
+    attempt: Attempt
+    runs: dict[str, BodyRun] = field(default_factory=dict)
+    beginning: int = 0
+    held: int = 0
+
+    def look(self) -> None:
+        """Notes whether nothing runs any more that the attempt waits for, so that its run can be paused."""
+        idle = not self.beginning and all(run.projection.state is RunState.PAUSED for run in self.runs.values())
+        resting = idle and bool(self.runs or self.held)
+        if resting is not self.attempt.resting:
+            self.attempt.resting = resting
+            self.around.settle()
+
+
 class Bodies:
     """The active runs of bodies. All methods are called in the engine's event loop."""
 
@@ -89,7 +109,7 @@ class Bodies:
         self._starter = starter
         self._outputs = outputs
         self._of: dict[str, dict[str, BodyRun]] = defaultdict(dict)
-        self._attempts: dict[str, tuple[Around, Attempt]] = {}
+        self._works: dict[str, _Work] = {}
         self._resumed: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._told: set[str] = set()
@@ -97,23 +117,23 @@ class Bodies:
 
     def of(self, around: Around, attempt: Attempt) -> NodeBody:
         """The body of an attempt's node, for its code."""
-        return NodeBody(self, self._loop, around, attempt)
+        return NodeBody(self, self._loop, _Work(around, attempt))
 
-    async def run(
-        self, around: Around, attempt: Attempt, body: bytes, params: Mapping[str, object], item: int | None
-    ) -> BodyEnd:
+    async def run(self, work: _Work, params: Mapping[str, object], item: int | None) -> BodyEnd:
         """Runs a body for an attempt to its end. Raises NodeFailed when it can't be started."""
         task = asyncio.current_task()
         if task is not None:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        around, attempt = work.around, work.attempt
         parent = _parent(around, attempt, item)
         workflow_id = _workflow_id(parent)
-        found = await self._begin(around, attempt, workflow_id, _with_params(body, params), parent)
+        definition = _with_params(around.graph.nodes[attempt.index].body, params)
+        found = await self._begin(work, workflow_id, definition, parent)
         if isinstance(found, RunProjection):
             return await self._end(found)
-        self._attempts[workflow_id] = (around, attempt)
-        self._of[around.run_id][workflow_id] = found
+        self._works[workflow_id] = work
+        work.runs[workflow_id] = self._of[around.run_id][workflow_id] = found
         self._follow(found, around, attempt)
         self.changed(found)
         try:
@@ -123,8 +143,10 @@ class Bodies:
                 found.stop(by=ENGINE, reason=PARENT_STOPPED, command_id="", grace_ms=None)
             raise
         finally:
-            if self._attempts.get(workflow_id) == (around, attempt):
-                del self._attempts[workflow_id]
+            del work.runs[workflow_id]
+            if self._works.get(workflow_id) is work:
+                del self._works[workflow_id]
+            work.look()
         return await self._end(found.projection)
 
     def _follow(self, run: BodyRun, around: Around, attempt: Attempt) -> None:
@@ -160,14 +182,16 @@ class Bodies:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _begin(
-        self, around: Around, attempt: Attempt, workflow_id: str, definition: bytes, parent: ParentNode
+        self, work: _Work, workflow_id: str, definition: bytes, parent: ParentNode
     ) -> BodyRun | RunProjection:
+        around, attempt = work.around, work.attempt
         trace = attempt_traceparent(around.projection.trace, around.run_id, attempt.node_id, attempt.number)
         while True:
-            while around.state in _HELD:
-                await self._resumed.setdefault(around.run_id, asyncio.Event()).wait()
+            await self._hold(work)
             if attempt.cancelled or attempt.done:
                 raise NodeFailed("cancelled: the run is ending", code="cancelled", retryable=False)
+            # Until it is one of the runs that a pause reaches, it counts as one that runs.
+            work.beginning += 1
             try:
                 return await self._starter.begin_body(workflow_id, definition, parent, not attempt.recovered, trace)
             except StoreUnavailable:
@@ -176,6 +200,18 @@ class Bodies:
                 raise NodeFailed(str(error), code=error.code) from None
             except InvalidWorkflow as error:
                 raise NodeFailed(f"the body can't run: {error}", code=error.code, retryable=False) from None
+            finally:
+                work.beginning -= 1
+
+    async def _hold(self, work: _Work) -> None:
+        """Waits while no body may begin."""
+        while work.around.state in _HELD:
+            work.held += 1
+            work.look()
+            try:
+                await self._resumed.setdefault(work.around.run_id, asyncio.Event()).wait()
+            finally:
+                work.held -= 1
 
     def adopt(self, run: BodyRun) -> None:
         """A run was recovered that is a body's: it follows the run around it, and ends if that has ended."""
@@ -194,29 +230,18 @@ class Bodies:
 
     def changed(self, run: BodyRun) -> None:
         """The state of a body's run, as far as it is durable, may be another."""
-        self._rest(run.workflow_id)
-        entry = self._attempts.get(run.workflow_id)
+        work = self._works.get(run.workflow_id)
+        if work is not None:
+            work.look()
         paused = run.projection.state is RunState.PAUSED
-        if paused and entry is not None and entry[0].state is RunState.RUNNING and run.workflow_id not in self._told:
-            around, attempt = entry
+        if paused and work is not None and work.around.state is RunState.RUNNING and run.workflow_id not in self._told:
             # Nobody would look for what the run waits for in a run that lists leave out.
             context = {"workflowId": run.workflow_id, "reason": run.projection.reason}
-            around.attempts.report_log(attempt, "warn", "the body is paused, and the node waits for that", context)
+            message = "the body is paused, and the node waits for that"
+            work.around.attempts.report_log(work.attempt, "warn", message, context)
             self._told.add(run.workflow_id)
         elif not paused:
             self._told.discard(run.workflow_id)
-
-    def _rest(self, workflow_id: str) -> None:
-        """Notes whether an attempt has nothing left that runs, so that its run can be paused."""
-        entry = self._attempts.get(workflow_id)
-        if entry is None:
-            return
-        around, attempt = entry
-        mine = [each for key, each in self._of[around.run_id].items() if self._attempts.get(key) == entry]
-        resting = all(each.projection.state in (RunState.PAUSED, *_FINAL) for each in mine)
-        if resting is not attempt.resting:
-            attempt.resting = resting
-            around.settle()
 
     def paused(self, around: Around, immediate: bool) -> None:
         """A run was paused: so are its bodies."""
@@ -230,6 +255,19 @@ class Bodies:
             event.set()
         for run in self._active(around):
             if run.state in _HELD:
+                run.resume(by=ENGINE, reason=PARENT_RESUMED, command_id="")
+
+    def unpaused(self, around: Around, grace_ms: int) -> None:
+        """A run is being stopped, and its `finally` nodes go on: so do their bodies.
+
+        One in which nobody knows whether a node had finished is stopped, since nobody will say that any more.
+        """
+        if (event := self._resumed.pop(around.run_id, None)) is not None:
+            event.set()
+        for run in self._active(around):
+            if run.projection.reason == UNKNOWN_OUTCOME:
+                self._stop(run, PARENT_STOPPED, grace_ms)
+            elif run.state in _HELD:
                 run.resume(by=ENGINE, reason=PARENT_RESUMED, command_id="")
 
     def stopped(self, around: Around, grace_ms: int | None) -> None:
@@ -257,22 +295,17 @@ class Bodies:
             run.stop(by=ENGINE, reason=reason, command_id="", grace_ms=grace_ms)
 
 
-_FINAL = tuple(state for state in RunState if state.final)
-
-
 class NodeBody:
     """The body of one attempt, as its code sees it from the nodes' event loop."""
 
-    def __init__(self, bodies: Bodies, loop: asyncio.AbstractEventLoop, around: Around, attempt: Attempt) -> None:
+    def __init__(self, bodies: Bodies, loop: asyncio.AbstractEventLoop, work: _Work) -> None:
         self._bodies = bodies
         self._loop = loop
-        self._around = around
-        self._attempt = attempt
+        self._work = work
 
     async def run(self, params: Mapping[str, object], item: int | None = None) -> BodyEnd:
         """See Body."""
-        body = self._around.graph.nodes[self._attempt.index].body
-        run = self._bodies.run(self._around, self._attempt, body, params, item)
+        run = self._bodies.run(self._work, params, item)
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run, self._loop))
 
 

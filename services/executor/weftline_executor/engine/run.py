@@ -174,6 +174,7 @@ class Run(Execution):
         A graceful stop runs the `finally` nodes, and lets those go on that run already.
         """
         mode = TERMINATE if grace_ms is None or self.terminated else "graceful"
+        held = self.state in (RunState.PAUSING, RunState.PAUSED)
         seq = self._change(RunStopping, RunState.STOPPING, by=by, mode=mode, reason=reason)
         self.journal.note(command_id, "stop", seq)
         self.scheduler.forget_slots()
@@ -186,6 +187,8 @@ class Run(Execution):
             if not self.frontier.finishing:
                 self._runtime.bodies.stopped(self, grace_ms)
                 self.attempts.cancel()
+            elif held:
+                self._runtime.bodies.unpaused(self, grace_ms)
             if self.attempts or self.frontier.finishing:
                 self._timers.start("grace", RUN, self._grace, self._out_of_grace)
         self.settle()
