@@ -182,6 +182,25 @@ def test_a_body_does_not_run_on_beside_the_finally_nodes_of_a_failed_run_after_a
     assert list(lives.engine.runs) == [lives.workflow_id]
 
 
+@pytest.mark.parametrize("mode", ["null", "drop"])
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_map_that_was_stopped_does_without_no_item_but_is_worked_on_again_by_a_retry(
+    lives: Lives, mode: str, paused: bool
+) -> None:
+    inside = body(node("in", "model.safe"), node("out", "output", value="{{ params.item }}"))
+    start(lives, definition([node("each", "map", items=[1, 2, 3], concurrency=2, workflow=inside, onItemError=mode)]))
+    opens(lives, "each.0/in")
+    if paused:
+        command(lives, "pause")
+        opens(lives, lives.board.waiting()[0])
+    command(lives, "stop", grace_ms=30_000)
+    assert [event.status for event in ends(lives, False)] == ["stopped"]
+    command(lives, "retry")
+    open_all(lives)
+    (outputs,) = [event.output for event in told(lives, model.NodeSucceeded) if event.node == "each"]
+    assert bytes(outputs) == b"[1,2,3]"
+
+
 @pytest.mark.parametrize("slowly", [0, 2])
 @pytest.mark.parametrize("turns", range(24))
 def test_a_run_comes_to_its_pause_at_whatever_instant_of_a_bodys_begin_it_is_asked_to(

@@ -97,7 +97,8 @@ class _Items:
         message = f"item {index} failed: {error.message}"
         details: dict[str, object] = {"index": index, "code": error.code}
         details.update(error.details or {})
-        if self._drops:
+        # What was stopped with the run has not failed, and is no item to do without: the run may be retried.
+        if self._drops and not self._ctx.cancelled:
             self._ctx.log(message, level="warn", **details)
         elif self.failure is None:
             self.failure = NodeFailed(message, code="item_failed", details=details, retryable=error.retryable)
