@@ -246,6 +246,24 @@ def test_a_body_in_which_nobody_knows_what_a_node_did_is_stopped_with_its_paused
     assert [event.status for event in ends(lives, False)] == ["stopped"]
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.parametrize("appends", range(6))
+def test_a_retry_of_the_run_reaches_its_body_once_whenever_the_process_dies(
+    lives: Lives, appends: int, keeps: bool
+) -> None:
+    start(lives, definition([sub()]))
+    opens(lives, "sub/in", FAILS)
+    lives.store.die_at(appends, keeps)
+    command(lives, "retry")
+    if not lives.engine.runs:
+        command(lives, "retry")
+    assert lives.board.waiting() == ["sub/in"]
+    crash(lives)
+    opens(lives, "sub/in", FAILS)
+    assert len(ends(lives, True)) == len(ends(lives, False)) == 2
+    assert len([event for event in told(lives, model.RunResumed) if event.reason == "parent_retried"]) == 1
+
+
 def test_a_body_is_not_resumed_beside_its_paused_run(lives: Lives) -> None:
     start(lives, definition([sub(), node("beside", "model.safe")]))
     inner = next(each for each in lives.engine.runs if ":" in each)

@@ -71,11 +71,11 @@ class Starter(Protocol):
     """Who starts the runs of bodies."""
 
     async def begin_body(
-        self, workflow_id: str, definition: bytes, parent: ParentNode, again: bool, trace: str
+        self, workflow_id: str, definition: bytes, parent: ParentNode, since: int, trace: str
     ) -> BodyRun | RunProjection:
         """Gives the active run of a body, begun as a part of `trace` if there is none; where one ended, its projection.
 
-        One that did not succeed goes on if it is to be tried `again`.
+        One that did not succeed goes on, unless it was tried by one of the node's attempts `since` that one.
         """
 
 
@@ -193,7 +193,7 @@ class Bodies:
             # Until it is one of the runs that a pause reaches, it counts as one that runs.
             work.beginning += 1
             try:
-                return await self._starter.begin_body(workflow_id, definition, parent, not attempt.recovered, trace)
+                return await self._starter.begin_body(workflow_id, definition, parent, _since(work), trace)
             except StoreUnavailable:
                 await asyncio.sleep(RETRY_SECONDS)
             except ExecutorFull as error:
@@ -312,7 +312,13 @@ class NodeBody:
 def _parent(around: Around, attempt: Attempt, item: int | None) -> ParentNode:
     outer = around.projection.parent
     depth = 1 if outer is None else outer.depth + 1
-    return ParentNode(around.workflow_id, around.run_id, attempt.node_id, depth, item)
+    return ParentNode(around.workflow_id, around.run_id, attempt.node_id, depth, item, attempt.number)
+
+
+def _since(work: _Work) -> int:
+    """The first of the attempts that tries its bodies as this one does: those after a crash go on with it."""
+    state = work.around.projection.nodes.get(work.attempt.node_id)
+    return state.first_attempt if work.attempt.recovered and state is not None else work.attempt.number
 
 
 def _workflow_id(parent: ParentNode) -> str:

@@ -197,11 +197,12 @@ class Commands:
             return await _answer(run, seq)
 
     async def begin_body(
-        self, workflow_id: str, definition: bytes, parent: ParentNode, again: bool, trace: str
+        self, workflow_id: str, definition: bytes, parent: ParentNode, since: int, trace: str
     ) -> Run | RunProjection:
         """See Starter. Raises InvalidWorkflow, ExecutorFull."""
         async with self._locks.hold(workflow_id):
             active = self._host.runs.get(workflow_id)
+            again = active is not None and active.projection.parent_attempt < since
             if active is not None and again and active.state is RunState.STOPPING:
                 await active.ended.wait()
                 active = None
@@ -211,11 +212,11 @@ class Commands:
             record = await self._store.newest_run(workflow_id)
             if record is not None:
                 projection = await load_projection(self._store, record)
-                if not again or record.state not in _LEGAL["retry"]:
+                if projection.parent_attempt >= since or record.state not in _LEGAL["retry"]:
                     return projection
                 graph = await self._host.compile(bytes(projection.definition))
                 run = self._add(Run(self._runtime, graph, projection, projection.seq))
-                seq = run.retry(by=ENGINE, reason="parent_retried", command_id="")
+                seq = run.retry(by=ENGINE, reason="parent_retried", command_id="", attempt=parent.attempt)
             else:
                 graph = await self._host.compile(definition)
                 projection = RunProjection(workflow_id, new_run_id(self._runtime.now()))

@@ -142,14 +142,16 @@ class Execution:
         self._skipping.add(node)
         self._skip([(node, reason)])
 
-    def _change(self, kind: type[StateChange], state: RunState, *, by: str, mode: str = "", reason: str = "") -> int:
+    def _change(
+        self, kind: type[StateChange], state: RunState, *, by: str, mode: str = "", reason: str = "", attempt: int = 0
+    ) -> int:
         if self._closed:
             raise IllegalTransition(f"run {self.run_id}", self.state, kind.__name__)
         self.state = state
         self.progress.state_changed()
         seq = self.journal.next_seq()
         in_flight = fitting(self.attempts.node_ids(), MAX_IN_FLIGHT)
-        self.journal.append(kind(seq, self._runtime.now(), state, by, in_flight, mode, reason))
+        self.journal.append(kind(seq, self._runtime.now(), state, by, in_flight, mode, reason, attempt))
         if state is RunState.RUNNING:
             self._runtime.bodies.resumed(self)
         elif state is not RunState.STOPPING:

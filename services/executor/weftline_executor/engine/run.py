@@ -102,16 +102,16 @@ class Run(Execution):
             self._bound_finals()
         self.settle()
 
-    def retry(self, *, by: str, reason: str, command_id: str) -> int:
+    def retry(self, *, by: str, reason: str, command_id: str, attempt: int = 0) -> int:
         """Begins another generation of an ended run: what failed, and what that cut off, is decided anew.
 
-        Gives the seq of the event.
+        For a body, `attempt` is that of its node which tries it again. Gives the seq of the event.
         """
         reset = to_reset(self.graph, self.projection)
         standing = rebuild(self.graph, self.projection, reset)
         self.frontier = standing.frontier
         self._again.update(standing.ready)
-        seq = self._change(RunResumed, RunState.RUNNING, by=by, mode="retry", reason=reason)
+        seq = self._change(RunResumed, RunState.RUNNING, by=by, mode="retry", reason=reason, attempt=attempt)
         self.journal.note(command_id, "retry", seq)
         self._skipped_nodes -= begin_again(self, reset)
         self._skip(standing.skipped)

@@ -194,12 +194,12 @@ class Engine:
         self._recovered.set()
 
     async def begin_body(
-        self, workflow_id: str, definition: bytes, parent: ParentNode, again: bool, trace: str
+        self, workflow_id: str, definition: bytes, parent: ParentNode, since: int, trace: str
     ) -> Run | RunProjection:
         """See Starter."""
         # A body that ran when the process died may be among the runs that are still to be recovered.
         await self._recovered.wait()
-        return await self.commands.begin_body(workflow_id, definition, parent, again, trace)
+        return await self.commands.begin_body(workflow_id, definition, parent, since, trace)
 
     async def close(self) -> None:
         """Refuses commands, lets what was decided become durable, and stops; active runs go on at the next start."""

@@ -23,7 +23,7 @@ class _Durable(Struct, frozen=True, tag_field="type", omit_defaults=True, gc=Fal
 class ParentNode(Struct, frozen=True, gc=False):
     """The node that runs a workflow as its body; `depth` counts the runs around it, 1 for a body of a client's run.
 
-    Where the body runs once for each of several items, `item` is the number of this one.
+    Where the body runs once for each of several items, `item` is the number of this one. `attempt` is that of the node.
     """
 
     workflow_id: str
@@ -31,6 +31,7 @@ class ParentNode(Struct, frozen=True, gc=False):
     node_id: str
     depth: int
     item: int | None = None
+    attempt: int = 0
 
 
 class RunStarted(_Durable, frozen=True, tag="workflow.start", omit_defaults=True, gc=False):
@@ -49,13 +50,17 @@ class RunStarted(_Durable, frozen=True, tag="workflow.start", omit_defaults=True
 
 
 class _StateChanged(_Durable, frozen=True, omit_defaults=True):
-    """The run is in `state` now; `in_flight` names the nodes still running."""
+    """The run is in `state` now; `in_flight` names the nodes still running.
+
+    Where a node tries its body again, `attempt` is that of the node.
+    """
 
     state: RunState
     by: str = ""
     in_flight: tuple[str, ...] = ()
     mode: str = ""
     reason: str = ""
+    attempt: int = 0
 
 
 class RunPaused(_StateChanged, frozen=True, tag="workflow.pause", omit_defaults=True):

@@ -36,7 +36,9 @@ KEPT_LOGS = 200
 
 
 class NodeState:
-    """What is known of one node; times are ms since the Unix epoch, `first_started_at` is its first attempt's start.
+    """What is known of one node; times are ms since the Unix epoch.
+
+    `first_started_at` and `first_attempt` are of the attempt that those after a crash go on with.
 
     `output` is what a success gave, the details of a failure, or what a node waits for; `by` is who completed it.
     Where the whole of what a success gave is an `artifact`, `output` is a preview of it.
@@ -51,6 +53,7 @@ class NodeState:
         "duration",
         "error",
         "failures",
+        "first_attempt",
         "first_started_at",
         "handle",
         "handled",
@@ -67,6 +70,7 @@ class NodeState:
         self.status = NodeStatus.PENDING
         self.attempt = 0
         self.first_started_at: int | None = None
+        self.first_attempt = 0
         self.started_at: int | None = None
         self.duration: int | None = None
         self.error = ""
@@ -98,7 +102,7 @@ class RunProjection:
 
     `nodes` holds the nodes that some event named; every other node of the run is pending. Counters are kept as the
     events come, so reading them costs nothing. `apply` raises IllegalTransition for an event that doesn't fit, which
-    changes nothing.
+    changes nothing. In a body, `parent_attempt` is the attempt of its node that began it, or tried it again.
     """
 
     def __init__(self, workflow_id: str, run_id: str) -> None:
@@ -110,6 +114,7 @@ class RunProjection:
         self.definition: Raw = NO_JSON
         self.by = ""
         self.parent: ParentNode | None = None
+        self.parent_attempt = 0
         self.rerun_of = ""
         self.trace = ""
         self.mode = ""
@@ -182,6 +187,7 @@ class RunProjection:
         self.definition = event.definition
         self.by = event.by
         self.parent = event.parent
+        self.parent_attempt = event.parent.attempt if event.parent else 0
         self.rerun_of = event.rerun_of
         self.trace = event.trace
         self.started_at = event.at
@@ -202,6 +208,7 @@ class RunProjection:
         if again:
             self.generation += 1
             self.generation_at = event.at
+            self.parent_attempt = event.attempt
             self.active_ms = 0
             self.ended_at = None
             self.failure = None
@@ -275,6 +282,7 @@ class RunProjection:
         state.started_at = event.at
         if state.first_started_at is None:
             state.first_started_at = event.at
+            state.first_attempt = event.attempt
         self.running_nodes += 1
         self.current_node = event.node
 

@@ -118,7 +118,7 @@ def shown(projection: RunProjection) -> dict[str, Any]:
         "by": projection.by,
         "rerunOf": projection.rerun_of,
         "parent": parent
-        and {key: value for key, value in zip(PARENT, astuple(parent), strict=True) if value is not None},
+        and {key: value for key, value in zip(PARENT, astuple(parent)[:-1], strict=True) if value is not None},
         "reason": projection.reason,
         "startedAt": projection.started_at,
         "endedAt": projection.ended_at,
