@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
 
-from tests.support.engine_plans import FAILS, REJECTED, Plan, Step
+from tests.support.engine_bodies import FINAL, Bodies
+from tests.support.engine_plans import FAILS, REJECTED, Plan
+from tests.support.engine_standing import WAITS, Node, Standing
 from weftline_executor.model import events as model
 from weftline_executor.model.records import Batch
+from weftline_executor.model.states import ENGINE
 
 MAX_RECOVERIES = 2
 """What the tests set the engine's limit to, so that it is reached."""
 
-FINAL = ("success", "stopped", "error")
 LEGAL = {
     "pause": ("running",),
     "resume": ("pausing", "paused"),
@@ -21,37 +23,15 @@ LEGAL = {
     "rerun": ("success", "error", "stopped"),
     "retry": ("error", "stopped"),
 }
-WAITS = ("approval", "event")
 TIMED_OUT = {"approval_timeout": FAILS, "event_timeout": FAILS}
-# What an edge may tell of its source, the weightier cause of a skip later.
-WEIGHT = ("taken", "upstream_skipped", "branch_not_taken", "condition_false", "upstream_failed")
 
 
-@dataclass(slots=True)
-class Node:
-    """What the log says of a node; `told_in` is the batch of its outcome."""
-
-    step: Step
-    status: str = "pending"
-    attempt: int = 1
-    reason: str = ""
-    handled: str = ""
-    handle: str = ""
-    code: str = ""
-    due: int = 0
-    failures: int = 0
-    recoveries: int = 0
-    successes: int = 0
-    unknown: bool = False
-    told_in: int = 0
-
-
-class Reference:
+class Reference(Standing):
     """One run of a plan. `apply` asserts that a batch may follow what came before; `at_rest` that nothing is stuck.
 
     `opened` gives how each attempt of a gate was told to end, by run, node and number: with a handle, or FAILS;
-    `said` whether a command that completes a node rejects it, by the command's id, `begins` the number of batches at
-    each start of an engine, and `reused` how each node fired whose success the run takes over.
+    `said` whether a command that completes a node rejects it, by the command's id, and `reused` how each node fired
+    whose success the run takes over. A run that is a body is `inside` the bodies of a node, for an item.
     """
 
     def __init__(
@@ -60,68 +40,27 @@ class Reference:
         run_id: str,
         opened: Mapping[tuple[str, str, int], str],
         said: Mapping[str, bool],
-        begins: Collection[int],
         reused: Mapping[str, str],
+        inside: tuple[Bodies, int] | None = None,
     ) -> None:
-        self.plan = plan
+        super().__init__(plan)
         self.run_id = run_id
-        self.nodes = {step.id: Node(step) for step in plan.steps}
-        self.state = ""
+        self.inside = inside
         self.reason = ""
+        self.code = ""
         self.generation = 1
         self.terminated = False
         self._opened = opened
         self._said = said
         self._reused = reused
-        self._begins = begins
         self._batch = 0
-        self._fault_in = 0
+        self._begins_life = False
         self._kinds: list[type[model.Event]] = []
 
-    @property
-    def _begins_life(self) -> bool:
-        return self._batch - 1 in self._begins
-
-    def running(self) -> list[str]:
-        """The nodes that run, by the log."""
-        return [node_id for node_id, node in self.nodes.items() if node.status == "running"]
-
-    def waiting(self, event: str = "") -> list[str]:
-        """The nodes that wait for a word from outside; of those that do for an `event`, where that is named."""
-        wanted = (event,) if event else WAITS
-        return [n for n, node in self.nodes.items() if node.status == "pending" and node.reason in wanted]
-
-    def unknown(self) -> list[str]:
-        """The nodes of which nobody knows whether they had finished when the process died."""
-        return [n for n, node in self.nodes.items() if node.status == "pending" and node.unknown]
-
-    def reusable(self, first: str) -> dict[str, str]:
-        """What fired of each node whose success a run takes over that begins anew with the node `first`."""
-        kept: dict[str, str] = {}
-        anew = {first}
-        for node_id, node in self.nodes.items():
-            above = {source for source, _, target in self.plan.edges if target == node_id}
-            whole = node.status == "success" or (node.status == "skipped" and node.reason != "run_stopped")
-            if node_id in anew or node.step.final or above & anew or not whole:
-                anew.add(node_id)
-            elif node.status == "success":
-                kept[node_id] = node.handle
-        return kept
-
-    def finishing(self, before: int) -> bool:
-        """Whether all but the `finally` nodes have come to their end, as what was told before a batch says."""
-        halted = self._fault_in or self.state == "stopping"
-        return all(
-            node.status == "skipped"
-            or (node.status == "success" and node.told_in < before)
-            or (node.status == "error" and node.told_in < before and (node.handled != "pause" or bool(halted)))
-            for node in self.nodes.values()
-            if not node.step.final
-        )
-
-    def apply(self, batch: Batch, number: int) -> None:
-        """Takes in the batch with this number."""
-        self._batch = number
+    def apply(self, batch: Batch, begins_life: bool) -> None:
+        """Takes in a batch, which may be the run's first since an engine began to live."""
+        self._batch += 1
+        self._begins_life = begins_life
         self._kinds = [type(event) for event in batch.events]
         for event in batch.events:
             if isinstance(event, model.LogWritten):
@@ -150,19 +89,30 @@ class Reference:
                 assert (before, self.state) in (("running", "pausing"), ("running", "paused"), ("pausing", "paused"))
                 if event.reason == "node_failed" and before == "running":
                     assert any(node.handled == "pause" for node in self.nodes.values())
-                assert self.state == "pausing" or not self.running()
+                assert self.state == "pausing" or not self.busy(), f"{self.busy()} run in a paused run"
             case model.RunResumed():
                 assert before in LEGAL["retry" if event.mode == "retry" else "resume"]
-                assert event.by.startswith("c"), "only a person resumes"
+                self._goes_on(event)
                 if event.mode == "retry":
                     self.generation += 1
-                    self._fault_in = 0
+                    self.fault_in = 0
                     self.terminated = False
                 for node in self.nodes.values():
                     node.unknown = False
             case _:
                 assert before in LEGAL["stop"]
                 self.terminated = self.terminated or event.mode == "terminate"
+
+    def _goes_on(self, event: model.RunResumed) -> None:
+        if self.inside is None:
+            assert event.by.startswith("c"), "only a person resumes"
+            return
+        if event.mode == "retry":
+            bodies, item = self.inside
+            bodies.goes_on(item)
+            assert (event.by, event.reason) == (ENGINE, "parent_retried")
+        else:
+            assert event.by.startswith("c") or (event.by, event.reason) == (ENGINE, "parent_resumed")
 
     def _node_event(self, event: model.NodeEvent, node: Node) -> None:
         match event:
@@ -175,10 +125,12 @@ class Reference:
                 assert node.reason not in WAITS, f"{event.node} runs while it waits"
                 assert self.fate(event.node, self._batch) == "run", f"{event.node} runs before its parents allow"
                 assert not node.unknown, f"nobody decided on {event.node}, which may have run"
-                late = self._fault_in and self._batch - self._fault_in > 1
+                late = self.fault_in and self._batch - self.fault_in > 1
                 assert node.step.final or not late, f"{event.node} starts after a failure"
                 assert not self.plan.concurrency or len(self.running()) < self.plan.concurrency
                 assert node.reason != "retry" or event.at >= node.due
+                if node.bodies:
+                    node.bodies.anew += node.reason != "recovered"
                 node.status, node.reason = "running", ""
             case model.NodeSucceeded():
                 assert event.attempt == node.attempt, event
@@ -189,10 +141,16 @@ class Reference:
             case model.NodeFailed():
                 self._failed(event, node)
             case model.NodeSkipped():
+                if event.reason == "empty_map":
+                    assert (node.status, node.step.body is not None and node.step.body.skips) == ("running", True)
+                    assert node.bodies is not None
+                    assert not node.bodies.gives()
+                    node.status, node.reason, node.told_in = "skipped", "empty_map", self._batch
+                    return
                 assert node.status == "pending"
                 ends = model.RunCompleted in self._kinds or model.RunFailed in self._kinds
                 if not node.step.final and any(step.final for step in self.plan.steps):
-                    halted = self.state == "stopping" or self._fault_in
+                    halted = self.state == "stopping" or self.fault_in
                     ends = ends or bool(halted and not self.running())
                 assert event.reason == self.fate(event.node, self._batch) or (event.reason == "run_stopped" and ends)
                 node.status, node.reason, node.told_in = "skipped", event.reason, self._batch
@@ -209,6 +167,10 @@ class Reference:
             case "timed_out":
                 assert (node.status, node.step.expires) == ("pending", "")
                 assert event.at >= node.due - 1
+            case _ if node.bodies:
+                assert (node.status, event.handle, node.bodies.active()) == ("running", "", []), event
+                assert json.loads(bytes(event.output)) == node.bodies.gives()
+                assert not (node.step.body and node.step.body.skips and not node.step.body.count)
             case _:
                 assert node.status == "running", event
                 assert event.handle == self._outcome(event.node, node)
@@ -238,6 +200,7 @@ class Reference:
                 assert event.reason == "retry" or self.state == "running", event
             case "paused":
                 assert (node.status, self.state, node.step.unsafe) == ("running", "pausing", False)
+                assert not node.bodies, f"{event.node} is cut off, whose bodies are only paused"
             case "reset":
                 assert model.RunResumed in self._kinds
                 assert node.step.final or node.status in ("skipped", "error")
@@ -250,10 +213,14 @@ class Reference:
 
     def _failed(self, event: model.NodeFailed, node: Node) -> None:
         stopping = self.state == "stopping"
-        halted = not node.step.final and (stopping or (self._fault_in and self._batch - self._fault_in > 1))
-        maybe = not node.step.final and (halted or self._fault_in)
+        halted = not node.step.final and (stopping or (self.fault_in and self._batch - self.fault_in > 1))
+        maybe = not node.step.final and (halted or self.fault_in)
         waits = node.status == "pending" and node.reason in WAITS
-        if event.code == "cancelled":
+        explained = node.bodies is not None and node.bodies.explains(event.code)
+        own = event.code == "cancelled" or (self._begins_life and event.code in ("interrupted", "crash_loop"))
+        if node.bodies and not own:
+            assert explained, f"{event.node} fails with {event.code}, which none of its bodies explains"
+        elif event.code == "cancelled":
             assert stopping
         elif event.code == "interrupted":
             assert maybe or (stopping and node.step.unsafe)
@@ -270,16 +237,17 @@ class Reference:
         else:
             assert self._outcome(event.node, node) == FAILS
         assert node.status == "running" or waits or (node.unknown and event.code == "interrupted"), event
-        mendable = event.code in ("as_agreed", "node_failed") and node.step.attempts > node.failures + 1
+        mendable = event.code in ("as_agreed", "node_failed") or (node.bodies is not None and not own)
+        mendable = mendable and node.step.attempts > node.failures + 1
         usual = "retry" if mendable else "" if node.step.on_error == "fail" else node.step.on_error
         usual = "" if usual == "pause" and stopping else usual
-        given_up = event.code in ("cancelled", "interrupted") or halted
+        given_up = halted or (event.code in ("cancelled", "interrupted") and (own or not node.bodies))
         assert event.handled.value in ([""] if given_up else ["", usual] if maybe else [usual]), (event, usual)
         node.status, node.handled, node.code, node.told_in = "error", event.handled.value, event.code, self._batch
         node.failures += 1
         node.unknown = False
         if not node.handled and self.plan.fail_fast:
-            self._fault_in = self._fault_in or self._batch
+            self.fault_in = self.fault_in or self._batch
 
     def _ended(self, event: model.RunCompleted | model.RunFailed) -> None:
         failed = [node_id for node_id, node in self.nodes.items() if node.status == "error" and not node.handled]
@@ -289,7 +257,7 @@ class Reference:
             assert event.node in failed
             assert event.code == self.nodes[event.node].code
             assert self.plan.fail_fast or not cut_off
-            self.state = "error"
+            self.state, self.code = "error", event.code
         else:
             assert event.status == ("stopped" if self.state == "stopping" else "success")
             assert self.state == "stopping" or not (failed or cut_off)
@@ -301,51 +269,13 @@ class Reference:
         open_nodes = [n for n, node in self.nodes.items() if node.status in ("pending", "running")]
         assert not open_nodes, f"the run ended, and these are open: {open_nodes}"
 
-    def fate(self, node_id: str, before: int) -> str:
-        """`run`, `wait`, or the reason of a skip, as what was told before a batch says; skips count at once."""
-        step = self.nodes[node_id].step
-        if step.final and not self.finishing(before):
-            return "wait"
-        above = [edge for edge in self.plan.edges if edge[2] == node_id]
-        # What is not one of them holds a `finally` node up no longer.
-        edges = [edge for edge in above if self.nodes[edge[0]].step.final is step.final]
-        told = [word for source, handle, _ in edges if (word := self._edge(self.nodes[source], handle, before))]
-        taken, failed, whole = told.count("taken"), told.count("upstream_failed"), len(told) == len(edges)
-        runs = {
-            "": whole and not failed and taken >= 1,
-            "all_success": taken == len(edges),
-            "all_done": whole,
-            "one_success": taken >= 1,
-            "one_failed": failed >= 1,
-            "none_failed": whole and not failed,
-            "always": True,
-            "n_of": taken >= 1,
-        }[step.join]
-        if runs or not edges:
-            return "disabled" if step.disabled else "run"
-        if not whole:
-            return "wait"
-        worst = max(told, key=WEIGHT.index)
-        return "upstream_skipped" if worst == "taken" else worst
+    def at_rest(self, now: int, full: bool) -> None:
+        """Nothing happens until somebody does something: asserts that there is nothing that should.
 
-    def _edge(self, source: Node, handle: str, before: int) -> str:
-        """What an edge tells; empty while it is unknown."""
-        if source.status == "skipped":
-            return "upstream_failed" if source.reason == "upstream_failed" else "upstream_skipped"
-        if source.status not in ("success", "error") or source.told_in >= before:
-            return ""
-        if source.status == "error" and source.handled != "default_value":
-            branches = "taken" if handle == "error" else "branch_not_taken"
-            return {"": "upstream_failed", "fail_branch": branches}.get(source.handled, "")
-        if handle == "error":
-            return "branch_not_taken"
-        if not handle or not source.handle or source.status == "error" or handle == source.handle:
-            return "taken"
-        return "condition_false" if source.step.type == "condition" and handle == "true" else "branch_not_taken"
-
-    def at_rest(self, now: int, slots: int) -> None:
-        """Nothing happens until somebody does something: asserts that there is nothing that should."""
+        Where it is `full`, the executor has no slot left.
+        """
         running = self.running()
+        self._bodies_at_rest()
         if self.state in FINAL:
             return
         for node_id, node in self.nodes.items():
@@ -353,11 +283,24 @@ class Reference:
             assert node.status != "pending" or fate in ("run", "wait"), f"{node_id} is not skipped, but {fate}"
         self._nothing_is_overdue(now)
         if self.state == "pausing" or (self.state == "stopping" and not self._finals_open()):
-            assert running, f"the run is {self.state}, and nothing runs"
+            busy = self.busy() if self.state == "pausing" else running
+            assert busy, f"the run is {self.state}, and nothing runs"
         elif self.state == "paused":
-            assert not running
+            running = [n for n in self.busy() if not ((bodies := self.nodes[n].bodies) and bodies.ending)]
+            assert not running, f"{running} run in a paused run"
         else:
-            self._nothing_is_missing(running, now, slots)
+            self._nothing_is_missing(running, now, full)
+
+    def _bodies_at_rest(self) -> None:
+        for node_id, node in self.nodes.items():
+            if node.bodies:
+                goes_on = node.status == "pending" and node.reason == "recovered"
+                works = "running" if node.status == "running" else "recovered" if goes_on else ""
+                try:
+                    node.bodies.at_rest(self.state, works, self.state == "stopping" and not node.step.final)
+                except AssertionError as error:
+                    error.add_note(f"the node is {node_id}")
+                    raise
 
     def _finals_open(self) -> bool:
         finals = [node for node in self.nodes.values() if node.step.final]
@@ -367,17 +310,17 @@ class Reference:
         overdue = [n for n in self.waiting() if 0 < self.nodes[n].due < now]
         assert not overdue, f"{overdue} wait after their time"
 
-    def _nothing_is_missing(self, running: list[str], now: int, slots: int) -> None:
+    def _nothing_is_missing(self, running: list[str], now: int, full: bool) -> None:
         failed = [n for n, node in self.nodes.items() if node.status == "error" and node.handled == "pause"]
         held = [n for n in failed if self.nodes[n].step.final or not self._finals_open()]
         assert not held or self.state == "stopping", f"the run goes on, and nobody is asked about {held}"
         pending = [n for n, node in self.nodes.items() if node.status == "pending"]
         later = [n for n in pending if self.nodes[n].reason == "retry" and self.nodes[n].due > now] + self.waiting()
         ready = [n for n in pending if n not in later and self.fate(n, self._batch + 1) == "run"]
-        if self._fault_in and not self._finals_open():
+        if self.fault_in and not self._finals_open():
             assert running, "the run has failed, and does not end"
         elif ready:
-            limit = min(self.plan.concurrency or slots, slots)
-            assert len(running) >= limit, f"{ready} could run, and only {running} do"
+            full = full or 0 < self.plan.concurrency <= len(running)
+            assert full, f"{ready} could run, and only {running} do"
         else:
             assert running or later, "nothing runs or waits, and the run does not end"

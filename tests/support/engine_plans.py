@@ -1,9 +1,9 @@
-"""Random workflows for tests of the engine: small graphs of every join, policy and class, as plain data."""
+"""Random workflows for tests of the engine: small graphs of every join, policy and class, with bodies, as data."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -33,6 +33,9 @@ WAITS: tuple[tuple[str, dict[str, Any], str | None], ...] = (
 )
 """Nodes that wait for a word from outside: their type, its settings, and how they end when none comes in time."""
 
+GIVEN = 100
+"""What the body for the first item gives; that for the next gives one more. A body without items gives it, too."""
+
 HANDLES = {"model.branch": ("left", "right"), "condition": ("true", "false"), "switch": ("left", "right")}
 RULES = ("", "all_success", "all_done", "one_success", "one_failed", "none_failed", "always", "n_of")
 ON_ERROR = ("fail", "fail_branch", "default_value", "pause")
@@ -54,11 +57,40 @@ class Step:
     waits: str = ""
     expires: str | None = None
     """For one that waits: what it says it waits for, and how it ends when nobody answers; None without a deadline."""
+    body: Body | None = None
 
     @property
     def unsafe(self) -> bool:
         """Whether it must not run twice."""
         return self.type == "model.unsafe"
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What runs inside a node: `plan` once, or for each of `items`, so many `at_once`.
+
+    `on_error` says what an item does that fails: `fail`, `null` or `drop`. A map of no items is skipped if it `skips`.
+    """
+
+    plan: Plan
+    items: int | None
+    at_once: int
+    on_error: str
+    skips: bool
+
+    @property
+    def count(self) -> int:
+        """How many runs there are of it in the end."""
+        return 1 if self.items is None else self.items
+
+    def data(self) -> dict[str, Any]:
+        """The settings of the node around it."""
+        settings: dict[str, Any] = {"workflow": self.plan.canvas()}
+        if self.items is not None:
+            items = [GIVEN + item for item in range(self.items)]
+            settings |= {"items": items, "concurrency": self.at_once, "onItemError": self.on_error}
+            settings |= {"onEmpty": "skip" if self.skips else "succeed"}
+        return settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +104,16 @@ class Plan:
 
     def definition(self) -> bytes:
         """The JSON text of the workflow."""
+        return json.dumps(self.canvas()).encode()
+
+    def step(self, name: str) -> Step:
+        """The node of this name: its id, in a body behind those of the nodes around, with the numbers of items."""
+        first, _, rest = name.partition("/")
+        found = next(step for step in self.steps if step.id == first.partition(".")[0])
+        return found.body.plan.step(rest) if rest and found.body else found
+
+    def canvas(self) -> dict[str, Any]:
+        """The workflow as a canvas holds it."""
         edges = [
             {"source": source, "target": target, **({"sourceHandle": handle} if handle else {})}
             for source, handle, target in self.edges
@@ -79,7 +121,7 @@ class Plan:
         config: dict[str, Any] = {"failurePolicy": "fail_fast" if self.fail_fast else "continue"}
         if self.concurrency:
             config["concurrency"] = self.concurrency
-        return json.dumps({"nodes": [_node(step) for step in self.steps], "edges": edges, "config": config}).encode()
+        return {"nodes": [_node(step) for step in self.steps], "edges": edges, "config": config}
 
 
 def _node(step: Step) -> dict[str, Any]:
@@ -89,18 +131,22 @@ def _node(step: Step) -> dict[str, Any]:
     policy |= {name: True for name, holds in (("disabled", step.disabled), ("finally", step.final)) if holds}
     if step.attempts > 1:
         policy["retry"] = {"attempts": step.attempts, "delay": 0}
-    return {"id": step.id, "type": step.type, "data": {**json.loads(step.data), "policy": policy}}
+    data = step.body.data() if step.body else json.loads(step.data)
+    return {"id": step.id, "type": step.type, "data": {**data, "policy": policy}}
 
 
 @st.composite
-def plans(draw: st.DrawFn, largest: int = 6) -> Plan:
-    """Workflows of up to `largest` nodes, each a gate or one that ends at once, with parallel edges and branches."""
+def plans(draw: st.DrawFn, largest: int = 6, depth: int = 2) -> Plan:
+    """Workflows of up to `largest` nodes, with parallel edges and branches; bodies are inside one another to `depth`.
+
+    Each node is a gate, waits for a word, ends at once, or has a body.
+    """
     size = draw(st.integers(1, largest))
     pairs = [(source, target) for target in range(size) for source in range(target)]
     chosen = draw(st.lists(st.sampled_from(pairs), min_size=size - 1, max_size=2 * size)) if pairs else []
     finals = size - draw(st.sampled_from((0, 0, 1, 2)))
     joins = {target for source, target in chosen if target < finals or source >= finals}
-    steps = [draw(_steps(f"n{at}", at in joins, at >= finals)) for at in range(size)]
+    steps = [draw(_steps(f"n{at}", at in joins, at >= finals, depth)) for at in range(size)]
     edges = []
     for source, target in chosen:
         handles = ("", *HANDLES.get(steps[source].type, ()))
@@ -110,10 +156,27 @@ def plans(draw: st.DrawFn, largest: int = 6) -> Plan:
 
 
 @st.composite
-def _steps(draw: st.DrawFn, node_id: str, has_edges: bool, final: bool) -> Step:
-    waits, expires = "", None
-    kind = draw(st.sampled_from(("gate", "gate", "gate", "gate", "waits", "inline")))
-    if kind == "gate":
+def _bodies(draw: st.DrawFn, depth: int) -> Body:
+    plan, items = draw(plans(3, depth)), draw(st.sampled_from((None, None, 0, 2, 3)))
+    result = Step("result", "output", json.dumps({"value": GIVEN if items is None else "{{ params.item }}"}), "")
+    return Body(
+        replace(plan, steps=(result, *plan.steps)),
+        items,
+        draw(st.sampled_from((1, 2, 10))),
+        draw(st.sampled_from(("fail", "fail", "null", "drop"))),
+        draw(st.booleans()),
+    )
+
+
+@st.composite
+def _steps(draw: st.DrawFn, node_id: str, has_edges: bool, final: bool, depth: int) -> Step:
+    waits, expires, body = "", None, None
+    kinds = ("gate", "gate", "gate", "gate", "waits", "inline", *(("body", "body") if depth else ()))
+    kind = draw(st.sampled_from(kinds))
+    if kind == "body":
+        body = draw(_bodies(depth - 1))
+        node_type, data, fires = "workflow" if body.items is None else "map", "{}", None
+    elif kind == "gate":
         node_type, data, fires = draw(st.sampled_from(GATES)), "{}", None
     elif kind == "waits":
         node_type, settings, expires = draw(st.sampled_from(WAITS))
@@ -133,4 +196,5 @@ def _steps(draw: st.DrawFn, node_id: str, has_edges: bool, final: bool) -> Step:
         final,
         waits,
         expires,
+        body,
     )

@@ -12,15 +12,22 @@ from hypothesis import Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from tests.support.engine_bodies import FINAL, HELD
+from tests.support.engine_family import Family, Member
 from tests.support.engine_gates import LATER_SECONDS
 from tests.support.engine_lives import SLOTS, Lives
 from tests.support.engine_model import LEGAL, MAX_RECOVERIES, Reference
 from tests.support.engine_plans import FAILS, Plan, plans
 from weftline_executor.engine import CommandResult
-from weftline_executor.errors import CommandReused, IllegalCommand, NothingWaits, RunActive, StoreUnavailable
+from weftline_executor.errors import (
+    CommandReused,
+    FollowsParent,
+    IllegalCommand,
+    NothingWaits,
+    RunActive,
+    StoreUnavailable,
+)
 from weftline_executor.model import events as model
-from weftline_executor.model.records import Batch
-from weftline_executor.model.states import RunState
 from weftline_executor.replay import RunProjection
 
 COMMANDS = (
@@ -38,12 +45,15 @@ CAUSES: dict[str, type[model.Event]] = {
 }
 OUTCOMES = st.sampled_from(("", "", "", FAILS, FAILS, "later", "hopeless", "left", "right"))
 GATE = st.tuples(st.integers(0, 9), OUTCOMES)
-REFUSALS = IllegalCommand | NothingWaits | RunActive
+AT = st.sampled_from((0, 0, 0, 1, 2, 3, 4))
+"""Which run a command is for: 0 the run that a client started, else one of those of the bodies in it."""
+
+REFUSALS = FollowsParent | IllegalCommand | NothingWaits | RunActive
 EXAMPLES = int(os.environ.get("WEFTLINE_MODEL_EXAMPLES", "200"))
 """How many runs are drawn; `make chaos` draws many more."""
 
 STEPS = 25
-ROUNDS = 40
+ROUNDS = 200
 """How often the gates that are there are opened until a run has to end."""
 
 
@@ -55,19 +65,19 @@ class EngineMachine(RuleBasedStateMachine):
         """An engine begins to live, and a first run is started."""
         self.plan = plan
         self.lives = Lives()
-        self.runs: list[Reference] = []
         self.taken_in = 0
-        self.issued: dict[str, tuple[str, CommandResult | None]] = {}
+        self.issued: dict[str, tuple[str, str, CommandResult | None]] = {}
         self.said: dict[str, bool] = {}
         self.begins_at: dict[str, str] = {}
         self.broken: list[BaseException] = []
+        self.family = Family(plan, self.lives.board.opened, self.said, self.lives.begins, self.begins_at)
         self.lives.begin()
-        self.command("start")
+        self.command("start", 0)
 
     @property
     def run(self) -> Reference:
-        """The newest run."""
-        return self.runs[-1]
+        """The newest run that a client started."""
+        return self.family.runs[-1].reference
 
     @rule(at=st.integers(0, 9), outcome=OUTCOMES)
     def open(self, at: int, outcome: str) -> None:
@@ -76,13 +86,15 @@ class EngineMachine(RuleBasedStateMachine):
         self.lives.rest()
 
     @rule(
-        what=st.lists(st.tuples(st.integers(0, 5), st.one_of(GATE, st.sampled_from(COMMANDS))), min_size=2, max_size=4)
+        what=st.lists(
+            st.tuples(st.integers(0, 5), AT, st.one_of(GATE, st.sampled_from(COMMANDS))), min_size=2, max_size=4
+        )
     )
-    def all_at_once(self, what: list[tuple[int, tuple[int, str] | str]]) -> None:
+    def all_at_once(self, what: list[tuple[int, int, tuple[int, str] | str]]) -> None:
         """Gates open and commands come within a few turns of the loop."""
-        for turns, each in what:
+        for turns, at, each in what:
             if isinstance(each, str):
-                self._issue(each, self._new_id())
+                self._issue(each, self._new_id(), self._target(each, at))
             else:
                 self._open(*each)
             self.lives.turn(turns)
@@ -97,16 +109,16 @@ class EngineMachine(RuleBasedStateMachine):
     def crash_in_between(self, turns: int, gate: tuple[int, str], name: str) -> None:
         """The process dies some turns after a gate has opened and a command has come."""
         self._open(*gate)
-        self._issue(name, self._new_id())
+        self._issue(name, self._new_id(), self._target(name, 0))
         self.lives.turn(turns)
         self.crash()
 
-    @rule(name=st.sampled_from(COMMANDS))
-    def command(self, name: str) -> None:
+    @rule(name=st.sampled_from(COMMANDS), at=AT)
+    def command(self, name: str, at: int) -> None:
         """A command comes while nothing else happens: it is taken exactly when it is legal."""
-        command_id = self._new_id()
-        legal = self._is_legal(name)
-        task = self._issue(name, command_id)
+        command_id, target = self._new_id(), self._target(name, at)
+        legal = self._is_legal(name, target)
+        task = self._issue(name, command_id, target)
         lived = self.lives.rest()
         self._take_in()
         if lived and not self.lives.store.full:
@@ -118,8 +130,8 @@ class EngineMachine(RuleBasedStateMachine):
         if self.lives.store.full:
             return
         command_id = sorted(self.issued)[at % len(self.issued)]
-        known, result = self.issued[command_id]
-        task = self._issue(name, command_id)
+        known, workflow_id, result = self.issued[command_id]
+        task = self._issue(name, command_id, self.family.newest(workflow_id))
         if not self.lives.rest() or result is None:
             return
         if _kind(known) == _kind(name):
@@ -163,12 +175,12 @@ class EngineMachine(RuleBasedStateMachine):
         assert not self.broken
         if self.lives.store.full:
             return
-        self.run.at_rest(self.lives.now(), SLOTS)
-        active = self.lives.engine.active(self.lives.workflow_id)
-        assert (active is None) == self._ended()
-        if active is not None:
-            assert active.state == self.run.state
-            assert _facts(active.projection) == _facts(self._fold())
+        self.family.at_rest(self.lives.now(), SLOTS)
+        active = {member.workflow_id: member for member in self.family.active()}
+        assert set(self.lives.engine.runs) == set(active)
+        for workflow_id, run in self.lives.engine.runs.items():
+            assert run.state == active[workflow_id].reference.state
+            assert _facts(run.projection) == _facts(active[workflow_id].fold)
 
     def teardown(self) -> None:
         """When every gate opens and somebody resumes, or at last stops it, the run ends."""
@@ -180,11 +192,13 @@ class EngineMachine(RuleBasedStateMachine):
                 self.agrees()
                 if self._ended():
                     break
-                if self.run.state == "paused":
-                    # What fails each time and pauses the run then is for a person to give up.
-                    self._issue("resume" if done < ROUNDS / 2 else "stop", self._new_id())
-                if self.run.state == "running" and self.run.waiting():
-                    self._issue("complete", self._new_id())
+                # What fails each time and pauses its run then is for a person to give up.
+                wanted = "resume" if done < ROUNDS / 4 else "stop"
+                for member in self.family.active():
+                    if member.reference.state == "paused" and self._is_legal(wanted, member):
+                        self._issue(wanted, self._new_id(), member)
+                    if member.reference.state == "running" and member.reference.waiting():
+                        self._issue("complete", self._new_id(), member)
                 for node_id in self.lives.board.waiting():
                     self.lives.board.open(node_id, "")
                 self.lives.pass_time(LATER_SECONDS + 60)
@@ -203,15 +217,23 @@ class EngineMachine(RuleBasedStateMachine):
         if not waiting:
             return
         node_id = waiting[at % len(waiting)]
-        is_branch = any(step.id == node_id and step.type == "model.branch" for step in self.plan.steps)
+        is_branch = self.plan.step(node_id).type == "model.branch"
         fails = outcome in (FAILS, "later", "hopeless")
         self.lives.board.open(node_id, FAILS if fails else outcome if is_branch else "", outcome if fails else "")
 
     def _new_id(self) -> str:
         return f"c{len(self.issued):04}"
 
-    def _issue(self, name: str, command_id: str) -> asyncio.Task[CommandResult]:
-        commands, workflow_id = self.lives.engine.commands, self.lives.workflow_id
+    def _target(self, name: str, at: int) -> Member | None:
+        """The run that a command is for; None before there is any."""
+        found = self.family.members()
+        if _kind(name) == "complete":
+            found = [each for each in found if each.reference.waiting() or each.reference.unknown()] or found
+        return found[at % len(found)] if found else None
+
+    def _issue(self, name: str, command_id: str, target: Member | None) -> asyncio.Task[CommandResult]:
+        commands = self.lives.engine.commands
+        workflow_id = target.workflow_id if target else self.lives.workflow_id
         common: dict[str, Any] = {"by": command_id, "reason": "", "command_id": command_id}
         match _kind(name):
             case "start":
@@ -225,56 +247,69 @@ class EngineMachine(RuleBasedStateMachine):
             case "retry":
                 work = commands.retry(workflow_id, **common)
             case "rerun":
-                self.begins_at.setdefault(command_id, self._any_node(command_id))
+                self.begins_at.setdefault(command_id, self._any_node(command_id, self.plan))
                 work = commands.rerun(
                     workflow_id, from_node=self.begins_at[command_id], by=command_id, command_id=command_id
                 )
             case _:
-                work = self._complete(name, command_id)
+                work = self._complete(name, command_id, target)
         task = self.lives.ask(work)
-        self.issued.setdefault(command_id, (name, None))
+        self.issued.setdefault(command_id, (name, workflow_id, None))
         task.add_done_callback(lambda done: self._answered(name, command_id, done))
         return task
 
-    def _any_node(self, command_id: str, among: Sequence[str] = ()) -> str:
-        nodes = among or [step.id for step in self.plan.steps]
+    @staticmethod
+    def _any_node(command_id: str, plan: Plan, among: Sequence[str] = ()) -> str:
+        nodes = among or [step.id for step in plan.steps]
         return nodes[int(command_id[1:]) % len(nodes)]
 
-    def _complete(self, name: str, command_id: str) -> Coroutine[Any, Any, CommandResult]:
+    def _complete(self, name: str, command_id: str, target: Member | None) -> Coroutine[Any, Any, CommandResult]:
         data = b'{"approved":false}' if name == "complete_no" else b"1"
         self.said[command_id] = name == "complete_no"
-        waiting = [*self.run.waiting(), *self.run.unknown()] if self.runs else []
-        to = {"event": "go"} if name == "complete_go" else {"node_id": self._any_node(command_id, waiting)}
+        waiting = [*target.reference.waiting(), *target.reference.unknown()] if target else []
+        workflow_id = target.workflow_id if target else self.lives.workflow_id
+        to = (
+            {"event": "go"}
+            if name == "complete_go"
+            else {"node_id": self._any_node(command_id, target.reference.plan if target else self.plan, waiting)}
+        )
         commands = self.lives.engine.commands
-        return commands.complete(self.lives.workflow_id, data=data, by=command_id, command_id=command_id, **to)
+        return commands.complete(workflow_id, data=data, by=command_id, command_id=command_id, **to)
 
     def _answered(self, name: str, command_id: str, task: asyncio.Task[CommandResult]) -> None:
         if task.cancelled():
             return
         error = task.exception()
         if error is None:
-            if _kind(self.issued[command_id][0]) == _kind(name):
-                self.issued[command_id] = (name, task.result())
+            known, workflow_id, _ = self.issued[command_id]
+            if _kind(known) == _kind(name):
+                self.issued[command_id] = (name, workflow_id, task.result())
         elif isinstance(error, REFUSALS | StoreUnavailable | CommandReused):
             pass
         else:
             self.broken.append(error)
 
-    def _is_legal(self, name: str) -> bool:
-        if not self.runs:
+    def _is_legal(self, name: str, target: Member | None) -> bool:
+        if target is None:
             return name == "start"
+        run = target.reference
+        if target.around and (
+            name in ("start", "retry", "rerun") or (name == "resume" and target.around.state in HELD)
+        ):
+            return False
         if name == "start":
-            return self._ended()
-        waiting = self.run.waiting("event") if name == "complete_go" else [*self.run.waiting(), *self.run.unknown()]
-        return self.run.state in LEGAL[_kind(name)] and (_kind(name) != "complete" or bool(waiting))
+            return run.state in FINAL
+        waiting = run.waiting("event") if name == "complete_go" else [*run.waiting(), *run.unknown()]
+        return run.state in LEGAL[_kind(name)] and (_kind(name) != "complete" or bool(waiting))
 
     def _check_answer(self, name: str, command_id: str, task: asyncio.Task[CommandResult], legal: bool) -> None:
         if not legal:
             assert isinstance(task.exception(), REFUSALS), (task, self.run.state)
             return
         result = task.result()
-        assert result.run_id == self.run.run_id
-        cause = next(event for batch in self.lives.store.appended for event in batch.events if event.seq == result.seq)
+        assert result.run_id in [member.reference.run_id for member in self.family.members()]
+        mine = [batch for batch in self.lives.store.appended if batch.workflow_id == result.workflow_id]
+        cause = next(event for batch in mine for event in batch.events if event.seq == result.seq)
         if isinstance(cause, model.NodeFailed):
             assert (name, cause.code, cause.error) == ("complete_no", "rejected", f"rejected by {command_id}")
         else:
@@ -284,39 +319,15 @@ class EngineMachine(RuleBasedStateMachine):
             )
 
     def _ended(self) -> bool:
-        return RunState(self.run.state).final
+        return not self.family.active()
 
     def _take_in(self) -> None:
         """Shows the reference what is new in the log."""
         appended = self.lives.store.appended
-        seqs = [event.seq for batch in appended[self.taken_in :] for event in batch.events]
-        first = appended[self.taken_in - 1].last_seq + 1 if self.taken_in else 1
-        assert seqs == list(range(first, first + len(seqs)))
-        while self.taken_in < len(appended):
-            batch = appended[self.taken_in]
-            if isinstance(batch.events[0], model.RunStarted):
-                assert not self.runs or self._ended()
-                self.runs.append(self._reference(batch))
-            assert batch.run_id == self.run.run_id
+        for batch in appended[self.taken_in :]:
             self.taken_in += 1
-            note(f"log {self.taken_in}: {[_told(event) for event in batch.events]}")
-            self.run.apply(batch, self.taken_in)
-        # An event that is sent completes several nodes, at once.
-        by = [each for batch in appended for each in {_by(event) for event in batch.events}]
-        acted = [command_id for command_id in by if command_id.startswith("c")]
-        assert len(set(acted)) == len(acted), f"a command acted twice: {acted}"
-
-    def _reference(self, batch: Batch) -> Reference:
-        started, reused = batch.events[0], dict[str, str]()
-        if isinstance(started, model.RunStarted) and started.rerun_of:
-            assert started.rerun_of == self.run.run_id
-            reused = self.run.reusable(self.begins_at[started.by])
-        lives = self.lives
-        return Reference(self.plan, batch.run_id, lives.board.opened, self.said, lives.begins, reused)
-
-    def _fold(self) -> RunProjection:
-        mine = [batch for batch in self.lives.store.appended if batch.run_id == self.run.run_id]
-        return RunProjection.of(self.lives.workflow_id, self.run.run_id, (e for batch in mine for e in batch.events))
+            note(f"log {self.taken_in} {batch.workflow_id}: {[_told(event) for event in batch.events]}")
+            self.family.apply(batch)
 
 
 def _told(event: model.Event) -> str:
@@ -329,13 +340,6 @@ def _told(event: model.Event) -> str:
 
 def _kind(name: str) -> str:
     return name.partition("_")[0]
-
-
-def _by(event: model.Event) -> str:
-    """Who caused an event."""
-    if isinstance(event, model.NodeFailed) and event.code == "rejected":
-        return event.error.removeprefix("rejected by ")
-    return str(getattr(event, "by", ""))
 
 
 def _facts(projection: RunProjection) -> dict[str, Any]:
