@@ -13,6 +13,7 @@ from bench.claims import Outcome
 from bench.engine import suite as engine
 from bench.eta import suite as eta
 from bench.fanout import suite as fanout
+from bench.idle import suite as idle
 from bench.isolation import suite as isolation
 from bench.pipeline import suite as pipeline
 from weftline_cli.errors import BadInstanceError
@@ -21,6 +22,7 @@ SUITES: dict[str, Callable[..., Outcome]] = {
     "engine": engine.run,
     "pipeline": pipeline.run,
     "fanout": fanout.run,
+    "idle": idle.run,
     "eta": eta.run,
     "isolation": isolation.run,
 }

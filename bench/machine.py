@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,9 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
+
+SPARE_FILES = 256
+"""What a server or a measurement opens besides its connections."""
 
 BUSY_LOAD = 0.5
 """Load average per core over which somebody else is thought to use the machine."""
@@ -36,6 +40,16 @@ def shape() -> dict[str, str | int | float]:
 def busy() -> bool:
     """Whether others seem to use the machine, so that figures are to be taken with care."""
     return os.getloadavg()[0] / (os.cpu_count() or 1) > BUSY_LOAD
+
+
+def room_for_files(count: int) -> None:
+    """Has this process, and those that it starts, open so many files and more; raises OSError where it may not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + SPARE_FILES
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        raise OSError(f"{wanted} files would have to be open at once, and {hard} may be")
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def server_core() -> int | None:

@@ -159,8 +159,9 @@ class Crowd:
         self.samples: list[int] = []
         self.clients: list[Client] = []
 
-    async def connect(self) -> None:
-        """Connects all and waits until the server has let every one in."""
+    async def connect(self, pace: float = 0.0) -> None:
+        """Connects all, at most `pace` in a second if it is not 0, and waits until the server has let every one in."""
+        began = self._loop.time()
         turns = asyncio.Semaphore(CONNECT_AT_ONCE)
         hello = handshake(self._request.port, self._dialect.path, self._dialect.subprotocol)
 
@@ -169,6 +170,8 @@ class Crowd:
             client = Client(self._dialect, hello, self._dialect.stream(samples), self._moved)
             client.broken = self.broken
             self._pending.add(client)
+            if pace:
+                await asyncio.sleep(began + number / pace - self._loop.time())
             async with turns:
                 await self._loop.create_connection(lambda: client, "127.0.0.1", self._request.port)
             self.clients.append(client)

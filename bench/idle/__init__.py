@@ -1,0 +1,1 @@
+"""What connections cost that nothing is sent over."""
