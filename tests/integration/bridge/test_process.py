@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -45,12 +46,14 @@ class Process:
             return await self.process.wait()
 
 
-async def launch(*arguments: str, **environment: str) -> Process:
-    """Start a process with settings from `environment`."""
+async def launch(*arguments: str, before: str = ":", **environment: str) -> Process:
+    """Start a process with settings from `environment`, in a shell that does something before."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("WEFTLINE_")}
     env |= {f"WEFTLINE_BRIDGE_{name}": value for name, value in environment.items()}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "weftline_bridge", *arguments, env=env, stderr=asyncio.subprocess.PIPE
+        *("/bin/sh", "-c", f'{before} && exec "$@"', "sh", sys.executable, "-m", "weftline_bridge", *arguments),
+        env=env,
+        stderr=asyncio.subprocess.PIPE,
     )
     return Process(process)
 
@@ -172,3 +175,21 @@ async def test_tokens_and_letting_anyone_in_contradict_each_other() -> None:
     assert await process.ended() == 2
     assert "WEFTLINE_BRIDGE_ALLOW_ANONYMOUS: " in process.lines[0]
     assert "x" * 32 not in process.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "limit", "warned"),
+    [("ulimit -S -n 300", 1256, False), ("ulimit -n 400", 400, True), ("ulimit -S -n 2000", 2000, False)],
+)
+async def test_it_may_open_as_many_files_as_its_connections_take_or_says_that_it_may_not(
+    before: str, limit: int, warned: bool
+) -> None:
+    settings = {"LISTEN": "127.0.0.1:0", "METRICS_LISTEN": "127.0.0.1:0", "MAX_CONNECTIONS": "1000"}
+    process = await launch(before=before, **settings)
+    try:
+        await process.line("listening on")
+        assert resource.prlimit(process.process.pid, resource.RLIMIT_NOFILE)[0] == limit
+        assert any(f"only {limit} files may be open" in line for line in process.lines) == warned
+    finally:
+        process.process.terminate()
+        assert await process.ended() == 0

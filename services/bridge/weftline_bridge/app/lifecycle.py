@@ -17,6 +17,7 @@ from aiohttp import web
 from weftline_bridge import __version__
 from weftline_bridge.app.artifacts import Artifacts
 from weftline_bridge.app.desk import Desk
+from weftline_bridge.app.files import allow_files
 from weftline_bridge.app.siblings import Siblings
 from weftline_bridge.app.web import Pages, metrics_application
 from weftline_bridge.errors import ListenError
@@ -182,6 +183,7 @@ async def run(settings: Settings, tracer: Tracer | None = None, post: Post | Non
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    allow_files(settings.max_connections)
     bridge = Bridge(settings, tracer, post)
     await bridge.start()
     supervised: asyncio.Task[None] | None = None
