@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 
 from weftline_bridge.frames import Message
 
@@ -59,12 +59,10 @@ class Ring:
             raise ValueError(f"seq {messages[0].seq} does not follow {self._messages[-1].seq}")
         self._messages.extend(messages)
         end = self._ends[-1] if self._ends else self._dropped
-        for message in messages:
-            end += len(message.data)
-            self._ends.append(end)
+        sizes = [len(message.data) for message in messages]
+        self._ends.extend(islice(accumulate(sizes, initial=end), 1, None))
         self._marks.append((now, messages[-1].seq))
-        while len(self._messages) > self._limits.events or self.bytes > self._limits.bytes:
-            self._drop_oldest()
+        self._drop(len(self._messages) - self._limits.events, self._ends[-1] - self._limits.bytes)
 
     def reach_back(self, messages: Sequence[Message], head: int, now: float) -> None:
         """Put older messages before those that are kept up to `head`, as far as they join up and there is room.
@@ -92,8 +90,8 @@ class Ring:
         marks = self._marks
         while marks and now - marks[0][0] > self._limits.age:
             _, seq = marks.popleft()
-            while self._messages and self._messages[0].seq <= seq:
-                self._drop_oldest()
+            if self._messages:
+                self._drop(seq + 1 - self._messages[0].seq, 0)
 
     def clear(self) -> None:
         """Forget everything: what comes next does not follow it."""
@@ -122,8 +120,14 @@ class Ring:
             chosen.append(message)
         return chosen
 
-    def _drop_oldest(self) -> None:
-        oldest = self._messages.popleft()
-        self._dropped = self._ends.popleft()
-        while self._marks and self._marks[0][1] <= oldest.seq:
+    def _drop(self, number: int, end: int) -> None:
+        """Drop the oldest: at least `number` of them, and all that begin before the byte `end`."""
+        messages, ends, dropped = self._messages, self._ends, self._dropped
+        while messages and (number > 0 or dropped < end):
+            messages.popleft()
+            dropped = ends.popleft()
+            number -= 1
+        self._dropped = dropped
+        first = messages[0].seq if messages else None
+        while self._marks and (first is None or self._marks[0][1] < first):
             self._marks.popleft()

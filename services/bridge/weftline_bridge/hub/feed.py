@@ -263,9 +263,8 @@ class Feed:
                 first, last = durable[0].seq, durable[-1].seq
                 span = Span(Kind.RECEIVED, self.workflow_id, first, last, len(durable), 0)
                 self._trace.append(Moment(self._mint.now(), (span,)))
-            for message in durable:
-                if not message.node_id:
-                    self._note_lifecycle(message.type)
+            for kind in [message.type for message in durable if not message.node_id]:
+                self._note_lifecycle(kind)
         self.caster.publish(Batch(fresh))
 
     def _note_lifecycle(self, kind: str) -> None:
