@@ -76,9 +76,10 @@ async def fill(executor: ScriptedExecutor, session: Session, level: ev.LogLevel.
 
 
 async def at_head(bridge: RunningBridge, seq: int) -> None:
-    """Wait until the bridge has all events of the workflow up to a seq."""
-    feeds = bridge.bridge.hub.feeds
-    await eventually(lambda: "wf" in feeds and feeds["wf"].head == seq)
+    """Wait until the bridge has all events of the workflow up to a seq, and has handed them to its sessions."""
+    hub = bridge.bridge.hub
+    await eventually(lambda: "wf" in hub.feeds and hub.feeds["wf"].head == seq)
+    hub.flusher.flush()
 
 
 async def test_logs_are_shed_for_a_slow_client_and_accounted_for_and_it_is_told_of_every_step() -> None:

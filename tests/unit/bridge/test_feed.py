@@ -15,6 +15,7 @@ from weftline_bridge.history import RingLimits
 from weftline_bridge.hub.audience import WHOLE, Audience, Filter, View
 from weftline_bridge.hub.feed import Feed
 from weftline_bridge.hub.flushing import Flushable
+from weftline_bridge.hub.group import MOST_READERS
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import ProgressPayload
 from weftline_bridge.protocol.state import WorkflowState
@@ -31,13 +32,18 @@ class Turns:
     def mark(self, item: Flushable) -> None:
         self.marked.append(item)
 
+    def queue(self, item: Flushable) -> None:
+        self.marked.append(item)
+
+    def share(self, batches: list[Batch]) -> Delivery:
+        return Delivery(batches)
+
     def account(self, wire: Wire) -> None:
         wire.deliveries = 0
 
     def end(self) -> None:
-        marked, self.marked = self.marked, []
-        for item in marked:
-            item.flush()
+        while self.marked:
+            self.marked.pop(0).flush()
 
 
 class Recorder:
@@ -84,7 +90,7 @@ class World:
 
     def __init__(self, head: int | None = 0, ring: RingLimits | None = None) -> None:
         self.turns = Turns()
-        self.everyone = Audience()
+        self.everyone = Audience(self.turns, lambda: 0)
         self.feed = Feed(
             "wf",
             everyone=self.everyone,
@@ -303,3 +309,26 @@ def test_a_filter_accounts_for_every_seq_exactly_once(batches: list[list[int]], 
             expected += 1
     assert expected == seq + 1
     assert sum(message.key is not None for message in passed) == (seq if ticks else 0)
+
+
+def test_a_large_audience_is_split_into_groups_and_all_get_everything() -> None:
+    world = World()
+    readers = [world.reader() for _ in range(2 * MOST_READERS + 1)]
+    (groups,) = world.feed.caster.readers.views.values()
+    assert [len(group.readers) for group in groups] == [MOST_READERS, MOST_READERS, 1]
+    world.take([durable(1)])
+    for reader in readers[:-1]:
+        world.feed.caster.detach(reader)
+    world.take([durable(2)])
+    assert [reader.seqs for reader in readers] == [[1]] * (2 * MOST_READERS) + [[1, 2]]
+    assert len(groups) == 1
+
+
+def test_a_reader_that_is_attached_while_groups_wait_for_their_turn_gets_only_what_comes_then() -> None:
+    world = World()
+    early = world.reader()
+    world.feed.take([durable(1)], 0.0)
+    world.feed.caster.flush()
+    late = world.reader(after=1)
+    world.take([durable(2)])
+    assert (early.seqs, late.seqs) == ([1, 2], [2])

@@ -6,11 +6,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.bridge.messages import durable
-from weftline_bridge.frames import Batch, Delivery, Dialect, make_wire
+from weftline_bridge.frames import Batch, Delivery, Dialect, Wire, make_wire
+from weftline_bridge.hub.flushing import Flushable
 from weftline_bridge.hub.group import LOOK_EVERY, Group
 from weftline_bridge.recorder import Kind, Tape, Trace
 
 FULL = 1000
+
+
+class Turns:
+    """Flushes when the test says so, at a time that it sets."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.written = 0
+        self.queued: list[Flushable] = []
+
+    def mark(self, item: Flushable) -> None:
+        raise AssertionError("a group does not wait for the end of the turn")
+
+    def queue(self, item: Flushable) -> None:
+        self.queued.append(item)
+
+    def share(self, batches: list[Batch]) -> Delivery:
+        return Delivery(batches)
+
+    def account(self, wire: Wire) -> None:
+        self.written += wire.size
+
+    def end(self) -> None:
+        for item in self.queued:
+            item.flush()
+        self.queued.clear()
 
 
 class Socket:
@@ -90,11 +117,16 @@ class Socket:
         assert all(b'"seq":%d}' % seq in data for seq, data in zip(seqs, self.writes, strict=True))
 
 
-def cast(group: Group, seq: int, written: int = 0) -> int:
-    """Cast one event; how many bytes that were."""
-    delivery = Delivery([Batch([durable(seq)])])
-    group.cast(delivery, seq, written)
-    return delivery.wire(Dialect.V1).size
+def new_group(turns: Turns) -> Group:
+    """A group without readers."""
+    return Group(Dialect.V1, turns, lambda: turns.now)
+
+
+def cast(group: Group, seq: int, turns: Turns) -> None:
+    """Push one event, and write it."""
+    turns.now = seq
+    group.push([Batch([durable(seq)])])
+    turns.end()
 
 
 steps = st.lists(
@@ -111,14 +143,15 @@ steps = st.lists(
 def test_whatever_happens_each_reader_is_booked_what_it_got_and_gets_all_unless_its_socket_is_gone(
     story: list[tuple[str, int]],
 ) -> None:
-    group, readers = Group(Dialect.V1), [Socket() for _ in range(4)]
+    turns, readers = Turns(), [Socket() for _ in range(4)]
+    group = new_group(turns)
     seq = 0
     due: dict[Socket, list[int]] = {reader: [] for reader in readers}
     for what, number in story:
         if what in ("cast", "run"):
             for _ in range(number or 1):
                 seq += 1
-                cast(group, seq)
+                cast(group, seq, turns)
                 for member in group.readers:
                     assert isinstance(member, Socket)
                     due[member].append(seq)
@@ -139,12 +172,12 @@ def test_whatever_happens_each_reader_is_booked_what_it_got_and_gets_all_unless_
 
 
 def test_a_reader_whose_socket_is_full_is_written_to_straight_only_until_the_next_look() -> None:
-    group, slow, quick = Group(Dialect.V1), Socket(), Socket()
+    turns, slow, quick = Turns(), Socket(), Socket()
+    group = new_group(turns)
     group.add(slow)
     group.add(quick)
-    written = 0
     for seq in range(1, 5001):
-        written += cast(group, seq, written)
+        cast(group, seq, turns)
         quick.buffered = 0
     assert FULL < slow.buffered < FULL + LOOK_EVERY + 1000
     assert not slow.straight
@@ -153,14 +186,27 @@ def test_a_reader_whose_socket_is_full_is_written_to_straight_only_until_the_nex
 
 
 def test_a_reader_of_two_groups_has_its_records_in_the_order_in_which_they_were_written() -> None:
-    one, other, reader = Group(Dialect.V1), Group(Dialect.V1), Socket()
+    turns, reader = Turns(), Socket()
+    one, other = new_group(turns), new_group(turns)
     one.add(reader)
     other.add(reader)
     for at in range(1, 11):
         name = "one" if at % 2 else "other"
-        delivery = Delivery([Batch([durable(at // 2 + 1, workflow_id=name)])])
-        (one if at % 2 else other).cast(delivery, at * 2000, 0)
+        turns.now = at * 2000
+        (one if at % 2 else other).push([Batch([durable(at // 2 + 1, workflow_id=name)])])
+        turns.end()
     reader.tape.settle()
     records = reader.trace.records()
     assert [record.at for record in records] == [at * 2000 for at in range(1, 11)]
     assert reader.tape.sent == 10
+
+
+def test_what_is_pushed_before_a_groups_turn_has_come_is_one_write() -> None:
+    turns, reader = Turns(), Socket()
+    group = new_group(turns)
+    group.add(reader)
+    for seq in range(1, 4):
+        group.push([Batch([durable(seq)])])
+    turns.end()
+    assert len(reader.writes) == 1
+    assert reader.tape.sent == 3

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from weftline_bridge.auth import Scope
 from weftline_bridge.frames import Message
-from weftline_bridge.hub.group import Group, Reader
+from weftline_bridge.hub.group import MOST_READERS, Group, Reader, Turns
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import GapPayload
 
@@ -36,11 +36,13 @@ WHOLE = View(telemetry=True, level=1)
 
 
 class Audience:
-    """Readers by view, and in each view by dialect, in the order in which they came."""
+    """Readers by view, and in each view in groups of one dialect."""
 
-    __slots__ = ("views",)
+    __slots__ = ("_clock", "_turns", "views")
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns, clock: Callable[[], int]) -> None:
+        self._turns = turns
+        self._clock = clock
         self.views: dict[View, list[Group]] = {}
 
     def __bool__(self) -> bool:
@@ -52,9 +54,10 @@ class Audience:
     def add(self, reader: Reader, view: View) -> None:
         """Add a reader that is not here."""
         groups = self.views.setdefault(view, [])
-        group = next((each for each in groups if each.dialect is reader.dialect), None)
+        fitting = (each for each in groups if each.dialect is reader.dialect and len(each.readers) < MOST_READERS)
+        group = next(fitting, None)
         if group is None:
-            group = Group(reader.dialect)
+            group = Group(reader.dialect, self._turns, self._clock)
             groups.append(group)
         group.add(reader)
 
@@ -63,10 +66,12 @@ class Audience:
         view = self.view_of(reader)
         if view is None:
             return False
-        for group in self.views[view]:
-            if reader in group.readers:
-                group.remove(reader)
-        if not self.readers_in(view):
+        groups = self.views[view]
+        group = next(each for each in groups if reader in each.readers)
+        group.remove(reader)
+        if not group.readers:
+            groups.remove(group)
+        if not groups:
             del self.views[view]
         return True
 

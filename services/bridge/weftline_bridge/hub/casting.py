@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
-from weftline_bridge.frames import Batch, Delivery, Wire
+from weftline_bridge.frames import Batch
 from weftline_bridge.hub.audience import Audience, Filter, View
-from weftline_bridge.hub.flushing import Flushable
-from weftline_bridge.hub.group import Group, Reader
+from weftline_bridge.hub.group import Group, Reader, Turns
 from weftline_bridge.protocol.minting import Mint
-
-
-class Turns(Protocol):
-    """Who has what was published handed to the readers at the end of the loop's turn."""
-
-    def mark(self, item: Flushable) -> None:
-        """Flush `item` at the end of this turn."""
-
-    def account(self, wire: Wire) -> None:
-        """Count what was written of a wire."""
-
-    @property
-    def written(self) -> int:
-        """The bytes of all wires that were accounted for, whoever they were written to."""
 
 
 class Caster:
@@ -36,7 +20,7 @@ class Caster:
     __slots__ = ("_filters", "_floors", "_mint", "_pending", "_turns", "_workflow_id", "everyone", "exempt", "readers")
 
     def __init__(self, workflow_id: str, everyone: Audience, turns: Turns, mint: Mint) -> None:
-        self.readers = Audience()
+        self.readers = Audience(turns, mint.now)
         self.everyone = everyone
         self.exempt: set[Reader] = set()
         self._workflow_id = workflow_id
@@ -53,7 +37,7 @@ class Caster:
         self._pending.append(batch)
 
     def flush(self) -> None:
-        """Hand what was published in this turn to all readers, now."""
+        """Hand what was published in this turn to the groups of readers, which write it one after the other."""
         batches, self._pending = self._pending, []
         if not batches:
             return
@@ -67,6 +51,14 @@ class Caster:
             head = max(message.seq for batch in batches for message in batch.messages)
             self._floors = {reader: floor for reader, floor in self._floors.items() if floor > head}
 
+    def complete(self) -> None:
+        """Have all that was published written to all readers, now."""
+        self.flush()
+        for views in (self.readers.views, self.everyone.views):
+            for groups in views.values():
+                for group in groups:
+                    group.flush()
+
     def attach(self, reader: Reader, view: View) -> None:
         """Hand to `reader` what is published from now on."""
         self.settle(view)
@@ -75,7 +67,7 @@ class Caster:
 
     def detach(self, reader: Reader) -> bool:
         """Hand to `reader` no more (but as one of everyone, if it is); whether it was attached."""
-        self.flush()
+        self.complete()
         self.exempt.discard(reader)
         self._floors.pop(reader, None)
         return self.readers.discard(reader)
@@ -96,7 +88,7 @@ class Caster:
 
     def settle(self, view: View) -> None:
         """Hand over what was published, and account for what was withheld from one view."""
-        self.flush()
+        self.complete()
         found = self._filters.get(view)
         gap = found.flush() if found is not None else []
         if gap:
@@ -114,7 +106,7 @@ class Caster:
 
     def start_over(self) -> None:
         """What is published from now on does not follow what was before."""
-        self.flush()
+        self.complete()
         self._filters.clear()
         self._floors.clear()
 
@@ -126,26 +118,26 @@ class Caster:
         return [Batch(passed)] if passed else []
 
     def _hand_out(self, shaped: list[Batch], own: Sequence[Group], everyone: Sequence[Group]) -> None:
-        exempt = self.exempt
+        exempt, turns = self.exempt, self._turns
         if self._floors:
+            for group in (*own, *everyone):
+                group.flush()
             readers = [reader for group in own for reader in group.readers]
             readers += [reader for group in everyone for reader in group.readers if reader not in exempt]
             self._offer_above_floors(shaped, readers)
             return
-        delivery = Delivery(shaped)
-        turns, at = self._turns, self._mint.now()
         for group in own:
-            group.cast(delivery, at, turns.written)
+            group.push(shaped)
         for group in everyone:
             if exempt.isdisjoint(group.readers):
-                group.cast(delivery, at, turns.written)
+                group.push(shaped)
                 continue
+            group.flush()
+            delivery = turns.share(shaped)
             for reader in group.readers:
                 if reader not in exempt:
                     reader.take(delivery)
-        for wire in delivery.wires:
-            if wire is not None:
-                turns.account(wire)
+            turns.account(delivery.wire(group.dialect))
 
     def _offer_above_floors(self, batches: list[Batch], readers: list[Reader]) -> None:
         messages = [message for batch in batches for message in batch.messages]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from weftline_bridge.frames import Batch, Dialect, Message, Moment, Span
 from weftline_bridge.history import Ring, RingLimits
 from weftline_bridge.hub.audience import WHOLE, Audience, Filter, View
-from weftline_bridge.hub.casting import Caster, Turns
-from weftline_bridge.hub.group import Reader
+from weftline_bridge.hub.casting import Caster
+from weftline_bridge.hub.group import Reader, Turns
 from weftline_bridge.protocol import names
 from weftline_bridge.protocol.minting import Mint
 from weftline_bridge.protocol.payloads import SubscribedPayload
@@ -195,7 +195,7 @@ class Feed:
         if state is None:
             raise RuntimeError("there is no state to tell")
         # What was published in this turn is in the tail too, and must not come a second time.
-        self.caster.flush()
+        self.caster.complete()
         if reader.dialect is Dialect.V1:
             self.answer(reader, "snapshot", state.seq, reason=reason, command_id=command_id)
         reader.offer(self._state_batch(state, reader.dialect))

@@ -1,14 +1,18 @@
-"""Readers who get alike what is published: written to in one go, and booked once for all of them."""
+"""Some readers who get alike what is published: written to in one go, and booked once for all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from weftline_bridge.frames import Batch, Delivery, Dialect
+from weftline_bridge.frames import Batch, Delivery, Dialect, Wire
+from weftline_bridge.hub.flushing import Flushable
 from weftline_bridge.recorder import Ledger, Tape
 
 LOOK_EVERY = 64 * 1024
+
+MOST_READERS = 128
+"""So that others get their turn between the groups, and what comes meanwhile goes with the later ones."""
 
 
 class Reader(Protocol):
@@ -50,14 +54,40 @@ class Reader(Protocol):
         """Take the events of a workflow again."""
 
 
+class Turns(Protocol):
+    """Who has what was published written to the readers, turn by turn."""
+
+    def mark(self, item: Flushable) -> None:
+        """Flush `item` at the end of this turn."""
+
+    def queue(self, item: Flushable) -> None:
+        """Flush `item` after all that is queued."""
+
+    def share(self, batches: list[Batch]) -> Delivery:
+        """A delivery of `batches`, the same one for all groups that ask in a row."""
+
+    def account(self, wire: Wire) -> None:
+        """Count what was written of a wire."""
+
+    @property
+    def written(self) -> int:
+        """The bytes of all wires that were accounted for, whoever they were written to."""
+
+
 class Group:
-    """Readers of one view and one dialect, in the order in which they came."""
+    """Some readers of one view and one dialect, in the order in which they came.
 
-    __slots__ = ("_ledger", "_looked_at", "dialect", "readers")
+    The clock is in ms since the Unix epoch.
+    """
 
-    def __init__(self, dialect: Dialect) -> None:
+    __slots__ = ("_clock", "_ledger", "_looked_at", "_pending", "_turns", "dialect", "readers")
+
+    def __init__(self, dialect: Dialect, turns: Turns, clock: Callable[[], int]) -> None:
         self.dialect = dialect
         self.readers: dict[Reader, None] = {}
+        self._turns = turns
+        self._clock = clock
+        self._pending: list[Batch] = []
         self._ledger = Ledger()
         self._looked_at = -1
 
@@ -72,12 +102,20 @@ class Group:
         del self.readers[reader]
         reader.tape.unfollow(self._ledger)
 
-    def cast(self, delivery: Delivery, at: int, written: int) -> None:
-        """Write a delivery to all, at `at` ms since the Unix epoch.
+    def push(self, batches: Sequence[Batch]) -> None:
+        """Have batches written to all readers when it is this group's turn."""
+        if not self._pending:
+            self._turns.queue(self)
+        self._pending += batches
 
-        `written` is how many bytes have been written to groups so far.
-        """
-        wire = delivery.wire(self.dialect)
+    def flush(self) -> None:
+        """Write what was pushed, now."""
+        if self._pending:
+            batches, self._pending = self._pending, []
+            self._write(self._turns.share(batches))
+
+    def _write(self, delivery: Delivery) -> None:
+        wire, written = delivery.wire(self.dialect), self._turns.written
         data = wire.data
         if not data:
             return
@@ -85,7 +123,7 @@ class Group:
         # asked, unless much has been written since, here or to another group.
         look, self._looked_at = self._looked_at != written // LOOK_EVERY, written // LOOK_EVERY
         ledger = self._ledger
-        ledger.book(wire, at)
+        ledger.book(wire, self._clock())
         apart: list[Reader] = []
         # This is run for every event and every reader, with nothing of it in the processor's cache: it touches no
         # object but the reader and its transport. What else is to be kept of a write the ledger keeps for all.
@@ -102,6 +140,7 @@ class Group:
         for reader in apart:
             reader.tape.missed(ledger)
             reader.take(delivery)
+        self._turns.account(wire)
         if ledger.full:
             for reader in self.readers:
                 reader.tape.settle()

@@ -72,7 +72,7 @@ class Hub:
         )
         self._joiner = Joiner(executor, mint, metrics)
         self._pulse = Pulse(f"weftline:pulse:{identity}", plumbing, self.changed.set)
-        self._everyone = Audience()
+        self._everyone = Audience(self.flusher, mint.now)
         self._roster = Roster(plumbing, self._everyone, mint, metrics, ring=options.ring, linger=options.linger)
         self._errands = Errands(self.tasks)
         self._subscriptions: dict[Reader, dict[str, View]] = {}
