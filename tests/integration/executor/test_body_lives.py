@@ -1,5 +1,6 @@
 """Nodes with bodies in an engine that dies at every instant there is, or is told things in a chosen order."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -287,3 +288,19 @@ def test_a_body_is_started_retried_and_rerun_by_its_node_alone(lives: Lives) -> 
         tasks = [lives.ask(each) for each in asked]
         lives.rest()
         assert {type(task.exception()) for task in tasks} == {FollowsParent}
+
+
+def test_every_run_around_is_told_once_which_node_of_a_body_waits_for_somebody(lives: Lives) -> None:
+    asks = node("each", "map", items=[1, 2], workflow=body(node("in", "approval")))
+    start(lives, definition([node("sub", "workflow", workflow=body(asks))]))
+    lines = [(batch.workflow_id, event) for batch in lives.store.appended for event in batch.events]
+    said = [(where.count(":"), event.node) for where, event in lines if isinstance(event, model.LogWritten)]
+    assert sorted(said) == [(0, "sub"), (2, "each")]
+    context = json.loads(bytes(told(lives, model.LogWritten)[0].context))
+    lives.ask(lives.engine.commands.complete(context["workflowId"], node_id=context["nodeId"], data=b"1", **START))
+    lives.rest()
+    assert len(told(lives, model.LogWritten)) == 2
+    (last,) = [each for each in lives.engine.runs if each.count(":") == 4]
+    lives.ask(lives.engine.commands.complete(last, node_id="in", data=b"1", **START))
+    lives.rest()
+    assert [event.status for event in ends(lives, False)] == ["success"]

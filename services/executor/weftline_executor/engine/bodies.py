@@ -18,7 +18,7 @@ from weftline_executor.engine.large_outputs import LargeOutputs
 from weftline_executor.errors import ArtifactError, ExecutorFull, InvalidWorkflow, StoreUnavailable
 from weftline_executor.graph import Graph
 from weftline_executor.model.events import ParentNode
-from weftline_executor.model.states import ENGINE, UNKNOWN_OUTCOME, RunState
+from weftline_executor.model.states import ENGINE, UNKNOWN_OUTCOME, WAITS, RunState
 from weftline_executor.nodes import BodyEnd, NodeFailed
 from weftline_executor.replay import RunProjection
 from weftline_executor.tracing import attempt_traceparent
@@ -81,13 +81,17 @@ class Starter(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """What an attempt waits for: `runs` of bodies by workflow, and how many are `beginning` or `held` by a pause."""
+    """What an attempt waits for: `runs` of bodies by workflow, and how many are `beginning` or `held` by a pause.
+
+    In those of the workflows `asking`, which may be further inside, a node waits for a word from outside.
+    """
 
     around: Around
     attempt: Attempt
     runs: dict[str, BodyRun] = field(default_factory=dict)
     beginning: int = 0
     held: int = 0
+    asking: set[str] = field(default_factory=set)
 
     def look(self) -> None:
         """Notes whether nothing runs any more that the attempt waits for, so that its run can be paused."""
@@ -144,6 +148,7 @@ class Bodies:
             raise
         finally:
             del work.runs[workflow_id]
+            self._asks(work, found, False)
             if self._works.get(workflow_id) is work:
                 del self._works[workflow_id]
             work.look()
@@ -233,6 +238,7 @@ class Bodies:
         work = self._works.get(run.workflow_id)
         if work is not None:
             work.look()
+            self._asks(work, run, run.projection.open_waits > 0)
         paused = run.projection.state is RunState.PAUSED
         if paused and work is not None and work.around.state is RunState.RUNNING and run.workflow_id not in self._told:
             # Nobody would look for what the run waits for in a run that lists leave out.
@@ -242,6 +248,19 @@ class Bodies:
             self._told.add(run.workflow_id)
         elif not paused:
             self._told.discard(run.workflow_id)
+
+    def _asks(self, work: _Work, run: BodyRun, asks: bool) -> None:
+        """Tells the runs around a body that a node of it waits for a word from outside, once until none does."""
+        outer: _Work | None = work if asks or run.workflow_id in work.asking else None
+        while outer is not None:
+            if asks and not outer.asking:
+                states = run.projection.nodes.items()
+                waiting = next((node_id for node_id, state in states if state.reason in WAITS), "")
+                context = {"workflowId": run.workflow_id, "nodeId": waiting}
+                message = "a node of the body waits to be completed, and this node for that"
+                outer.around.attempts.report_log(outer.attempt, "info", message, context)
+            (outer.asking.add if asks else outer.asking.discard)(run.workflow_id)
+            outer = self._works.get(outer.around.workflow_id)
 
     def paused(self, around: Around, immediate: bool) -> None:
         """A run was paused: so are its bodies."""
