@@ -304,3 +304,29 @@ def test_every_run_around_is_told_once_which_node_of_a_body_waits_for_somebody(l
     lives.ask(lives.engine.commands.complete(last, node_id="in", data=b"1", **START))
     lives.rest()
     assert [event.status for event in ends(lives, False)] == ["success"]
+
+
+def test_a_map_that_fails_waits_after_a_crash_too_for_the_items_on_their_way(lives: Lives) -> None:
+    start(lives, definition([{**EACH, "data": {**EACH["data"], "policy": {"onError": "fail_branch"}}}]))
+    opens(lives, "each.1/in")
+    opens(lives, "each.0/in", FAILS)
+    assert lives.board.waiting() == ["each.2/in"]
+    crash(lives)
+    assert lives.board.waiting() == ["each.2/in"]
+    assert not told(lives, model.RunCompleted)[1:]
+    opens(lives, "each.2/in")
+    assert [event.status for event in ends(lives, True) if isinstance(event, model.RunCompleted)] == ["success"] * 2
+    assert [event.status for event in ends(lives, False)] == ["success"]
+
+
+def test_a_body_is_not_paused_before_what_goes_on_inside_it_after_a_crash(lives: Lives) -> None:
+    inner = node("in", "workflow", workflow=body(node("deep", "model.safe")))
+    start(lives, definition([node("sub", "workflow", workflow=body(inner)), node("once", "model.unsafe")]))
+    crash(lives)
+    states = {each.count(":") // 2: run.state for each, run in lives.engine.runs.items()}
+    assert states == {0: "paused", 1: "pausing", 2: "pausing"}
+    opens(lives, "sub/in/deep")
+    assert {run.state for run in lives.engine.runs.values()} == {"paused"}
+    command(lives, "resume")
+    open_all(lives)
+    assert [event.status for event in ends(lives, False)] == ["success"]

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -78,6 +78,9 @@ class Starter(Protocol):
         One that did not succeed goes on, unless it was tried by one of the node's attempts `since` that one.
         """
 
+    async def recovered(self) -> None:
+        """Waits until all bodies are known that go on from before the process died."""
+
 
 @dataclass(slots=True, eq=False)
 class _Work:
@@ -93,13 +96,19 @@ class _Work:
     held: int = 0
     asking: set[str] = field(default_factory=set)
 
-    def look(self) -> None:
-        """Notes whether nothing runs any more that the attempt waits for, so that its run can be paused."""
-        idle = not self.beginning and all(run.projection.state is RunState.PAUSED for run in self.runs.values())
-        resting = idle and bool(self.runs or self.held)
+    def look(self, active: Iterable[BodyRun]) -> None:
+        """Notes whether nothing runs any more that the attempt waits for, so that its run can be paused.
+
+        The `active` bodies are those of its run, among them some that it may not have come to after a crash.
+        """
+        idle = bool(self.runs or self.held) and not self.beginning
+        resting = idle and all(run.projection.state is RunState.PAUSED for run in active if self._is_mine(run))
         if resting is not self.attempt.resting:
             self.attempt.resting = resting
             self.around.settle()
+
+    def _is_mine(self, run: BodyRun) -> bool:
+        return run.projection.parent is not None and run.projection.parent.node_id == self.attempt.node_id
 
 
 class Bodies:
@@ -114,6 +123,7 @@ class Bodies:
         self._outputs = outputs
         self._of: dict[str, dict[str, BodyRun]] = defaultdict(dict)
         self._works: dict[str, _Work] = {}
+        self._held: dict[tuple[str, str], _Work] = {}
         self._resumed: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._told: set[str] = set()
@@ -151,8 +161,17 @@ class Bodies:
             self._asks(work, found, False)
             if self._works.get(workflow_id) is work:
                 del self._works[workflow_id]
-            work.look()
+            work.look(self._active(around))
         return await self._end(found.projection)
+
+    async def under_way(self, work: _Work) -> list[int]:
+        """The items whose runs go on from before the process died."""
+        if not work.attempt.recovered:
+            return []
+        await self._starter.recovered()
+        parents = [run.projection.parent for run in self._active(work.around)]
+        mine = [parent.item for parent in parents if parent and parent.node_id == work.attempt.node_id]
+        return sorted(item for item in mine if item is not None)
 
     def _follow(self, run: BodyRun, around: Around, attempt: Attempt) -> None:
         """A body has begun: tells it what was told to the run around it in the meantime."""
@@ -212,11 +231,15 @@ class Bodies:
         """Waits while no body may begin."""
         while work.around.state in _HELD:
             work.held += 1
-            work.look()
+            key = work.around.run_id, work.attempt.node_id
+            self._held[key] = work
+            work.look(self._active(work.around))
             try:
                 await self._resumed.setdefault(work.around.run_id, asyncio.Event()).wait()
             finally:
                 work.held -= 1
+                if not work.held and self._held.get(key) is work:
+                    del self._held[key]
 
     def adopt(self, run: BodyRun) -> None:
         """A run was recovered that is a body's: it follows the run around it, and ends if that has ended."""
@@ -235,9 +258,11 @@ class Bodies:
 
     def changed(self, run: BodyRun) -> None:
         """The state of a body's run, as far as it is durable, may be another."""
-        work = self._works.get(run.workflow_id)
+        work, parent = self._works.get(run.workflow_id), run.projection.parent
+        waits = work or (self._held.get((parent.run_id, parent.node_id)) if parent else None)
+        if waits is not None:
+            waits.look(self._active(waits.around))
         if work is not None:
-            work.look()
             self._asks(work, run, run.projection.open_waits > 0)
         paused = run.projection.state is RunState.PAUSED
         if paused and work is not None and work.around.state is RunState.RUNNING and run.workflow_id not in self._told:
@@ -326,6 +351,11 @@ class NodeBody:
         """See Body."""
         run = self._bodies.run(self._work, params, item)
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run, self._loop))
+
+    async def under_way(self) -> list[int]:
+        """See Body."""
+        asked = self._bodies.under_way(self._work)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, self._loop))
 
 
 def _parent(around: Around, attempt: Attempt, item: int | None) -> ParentNode:

@@ -201,6 +201,10 @@ class Engine:
         await self._recovered.wait()
         return await self.commands.begin_body(workflow_id, definition, parent, since, trace)
 
+    async def recovered(self) -> None:
+        """See Starter."""
+        await self._recovered.wait()
+
     async def close(self) -> None:
         """Refuses commands, lets what was decided become durable, and stops; active runs go on at the next start."""
         self._closing = True

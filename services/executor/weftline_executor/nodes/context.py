@@ -54,6 +54,9 @@ class Body(Protocol):
         Where the executor died meanwhile, or an earlier attempt failed, this goes on with the run that there was.
         """
 
+    async def under_way(self) -> list[int]:
+        """Give the items whose runs had begun when the executor died, and go on: somebody has to wait for them."""
+
 
 class _NoKeeper:
     """Stands where nobody keeps anything."""

@@ -65,6 +65,9 @@ class GivesItem:
     async def run(self, params: Mapping[str, object], item: int | None = None) -> BodyEnd:
         return BodyEnd("body", "success", params["item"] if item is not None else {"sku": params["sku"]})
 
+    async def under_way(self) -> list[int]:
+        return []
+
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}(?: fragment)?\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)

@@ -57,7 +57,9 @@ async def map_items(
     """
     if not items and on_empty == "skip":
         return Skip("empty_map")
-    each = _Items(ctx, {**params, **values}, items, drops=on_item_error != "fail")
+    # With what is on its way first, nothing of it is left behind by a failure that was there before.
+    order = list(dict.fromkeys([*await _body(ctx).under_way(), *range(len(items))]))
+    each = _Items(ctx, {**params, **values}, items, order, drops=on_item_error != "fail")
     async with asyncio.TaskGroup() as group:
         for number in range(min(concurrency, len(items))):
             group.create_task(each.work(), name=f"map:{ctx.node_id}:{number}")
@@ -69,16 +71,18 @@ async def map_items(
 
 
 class _Items:
-    """The items of a map on their way; `failure` is the first failure of one that is not to be tolerated."""
+    """The items of a map on their way, begun in `order`; `failure` is the first that is not to be tolerated."""
 
-    def __init__(self, ctx: Context, params: Mapping[str, object], items: list[object], drops: bool) -> None:
+    def __init__(
+        self, ctx: Context, params: Mapping[str, object], items: list[object], order: list[int], drops: bool
+    ) -> None:
         self.outputs: list[object] = [_FAILED] * len(items)
         self.failure: NodeFailed | None = None
         self._ctx = ctx
         self._params = params
         self._items = items
         self._drops = drops
-        self._left: Iterator[int] = iter(range(len(items)))
+        self._left: Iterator[int] = iter(order)
         self._done = 0
 
     async def work(self) -> None:
