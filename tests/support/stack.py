@@ -46,6 +46,10 @@ class ServiceProcess:
         assert self._process is not None
         return self._process.pid
 
+    def change(self, **settings: str) -> None:
+        """Has the next start be with these settings, too."""
+        self._settings = {**self._settings, **settings}
+
     async def start(self) -> None:
         """Starts the process, without waiting until it serves."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("WEFTLINE_")}
