@@ -139,6 +139,10 @@ async def test_a_new_token_that_forbids_a_subscription_ends_the_connection_with_
         assert await client.close_code() == 4403
 
 
+FOLLOWED = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+"""What a browser says when somebody follows a link from another page."""
+
+
 async def listed(bridge: RunningBridge, path: str, headers: dict[str, str]) -> tuple[int, Json]:
     async with bridge.http.get(bridge.url + path, headers=headers) as response:
         return response.status, await response.json()
@@ -152,7 +156,8 @@ async def test_the_api_asks_for_a_token_as_the_socket_does(path: str) -> None:
             ({}, 401, "unauthenticated"),
             (bearer(token(exp=1)), 401, "token_expired"),
             ({"Cookie": f"weftline={token()}"}, 401, "token_cookie"),
-            ({"Cookie": f"weftline={token()}", "Sec-Fetch-Site": "cross-site"}, 401, "token_cookie"),
+            ({"Cookie": f"weftline={token()}", "Sec-Fetch-Site": "cross-site"}, 403, "foreign_origin"),
+            ({"Cookie": f"weftline={token()}", **FOLLOWED}, 401, "token_cookie"),
             (bearer(permitting()), 403, "forbidden"),
         ):
             found, problem = await listed(bridge, path, headers)
