@@ -330,3 +330,16 @@ def test_a_body_is_not_paused_before_what_goes_on_inside_it_after_a_crash(lives:
     command(lives, "resume")
     open_all(lives)
     assert [event.status for event in ends(lives, False)] == ["success"]
+
+
+def test_a_node_with_a_body_goes_on_through_any_number_of_restarts(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weftline_executor.engine.takeup.MAX_RECOVERIES", 2)
+    start(lives, definition([sub("approval")]))
+    for _ in range(5):
+        crash(lives)
+    inner = next(each for each in lives.engine.runs if ":" in each)
+    lives.ask(lives.engine.commands.complete(inner, node_id="in", data=b'{"approved":true}', **START))
+    lives.rest()
+    assert [event.status for event in ends(lives, False)] == ["success"]

@@ -62,7 +62,8 @@ def _interrupted(run: Run, node: int) -> None:
     elif run.state is RunState.STOPPING and run.attempts.prepared(node).idempotency == "unsafe":
         # Nobody can be asked any more whether it is to run again.
         run.attempts.fail(node, INTERRUPTED, 0)
-    elif state.recoveries >= MAX_RECOVERIES:
+    elif state.recoveries >= MAX_RECOVERIES and not run.graph.nodes[node].body:
+        # A node with a body runs no code of its own, and may go on through any number of restarts.
         run.attempt_ended(run.attempts.fail(node, CRASH_LOOP, 0)[1])
     else:
         run.attempts.pend(node, state.attempt + 1, PendingReason.RECOVERED)
