@@ -66,7 +66,7 @@ def test_every_way_to_misbehave_gets_figures_beside_the_quiet_ones(tmp_path: Pat
 def test_a_benchmark_that_does_not_exist_is_named(tmp_path: Path) -> None:
     done = run_bench(tmp_path, "pipelin")
     assert done.returncode == 2
-    assert "unknown benchmark pipelin; there are engine, pipeline, fanout, eta, isolation" in done.stderr
+    assert "unknown benchmark pipelin; there are engine, pipeline, fanout, idle, eta, isolation" in done.stderr
 
 
 def test_the_estimates_of_a_workflow_that_is_given_are_measured(tmp_path: Path) -> None:
