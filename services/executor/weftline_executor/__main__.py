@@ -20,6 +20,7 @@ import uvloop
 from prometheus_client import start_http_server
 
 from weftline_executor import __version__
+from weftline_executor.allocator import give_back_large_buffers
 from weftline_executor.api import ApiServer
 from weftline_executor.artifacts import MEMORY, Files
 from weftline_executor.engine import CacheConfig, Engine, EngineConfig, WorkerConfig
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(error), EXIT_USAGE)
     _set_up_logging(settings)
     sys.setswitchinterval(SWITCH_SECONDS)
+    give_back_large_buffers()
     # What was imported stays to the end: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()

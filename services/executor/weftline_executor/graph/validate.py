@@ -138,7 +138,10 @@ class _Compilation:
             # A body keeps all that a canvas holds of it, since whoever watches it draws it.
             whole = msgspec.json.decode(definition)
             nodes = [self._with_body(node, whole) if node.type in BODY_TYPES else node for node in nodes]
+        # In a large graph what was read is as much as what it is read into.
+        raw_nodes.clear()
         edges = self._read_edges(raw_edges, {node.id: node for node in nodes}, decoration)
+        raw_edges.clear()
         if not nodes:
             self._fault("nodes", "empty", "a workflow needs at least one node that runs")
             return None
