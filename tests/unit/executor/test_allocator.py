@@ -22,7 +22,7 @@ before = used()
 buffers, between = [], []
 for _ in range(8):
     buffers.append(bytearray(b"x") * (4 << 20))
-    between.append(bytearray(b"x") * 1000)
+    between.append(bytearray(b"x") * 100_000)
 buffers.clear()
 print(used() - before)
 """
