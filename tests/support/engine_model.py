@@ -279,6 +279,8 @@ class Reference(Standing):
         if self.state in FINAL:
             return
         for node_id, node in self.nodes.items():
+            if node.step.final and self._finals_wait_for_resume():
+                continue
             fate = self.fate(node_id, self._batch + 1)
             assert node.status != "pending" or fate in ("run", "wait"), f"{node_id} is not skipped, but {fate}"
         self._nothing_is_overdue(now)
@@ -290,6 +292,12 @@ class Reference(Standing):
             assert not running, f"{running} run in a paused run"
         else:
             self._nothing_is_missing(running, now, full)
+
+    def _finals_wait_for_resume(self) -> bool:
+        """Whether the last of the others may have ended in a pause, so that no `finally` node is decided yet."""
+        return self.state == "paused" and all(
+            node.status == "pending" for node in self.nodes.values() if node.step.final
+        )
 
     def _bodies_at_rest(self) -> None:
         for node_id, node in self.nodes.items():
