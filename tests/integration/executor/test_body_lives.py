@@ -343,3 +343,17 @@ def test_a_node_with_a_body_goes_on_through_any_number_of_restarts(
     lives.ask(lives.engine.commands.complete(inner, node_id="in", data=b'{"approved":true}', **START))
     lives.rest()
     assert [event.status for event in ends(lives, False)] == ["success"]
+
+
+def test_a_body_that_is_resumed_and_stopped_at_once_counts_each_node_once(lives: Lives) -> None:
+    held = node("bad", "model.safe", policy={"onError": "pause"})
+    start(lives, definition([node("sub", "workflow", workflow=body(held, node("good", "model.safe")))]))
+    opens(lives, "sub/good")
+    opens(lives, "sub/bad", FAILS)
+    inner = next(each for each in lives.engine.runs if ":" in each)
+    lives.ask(lives.engine.commands.resume(inner, **BY))
+    command(lives, "stop", grace_ms=None)
+    (event,) = ends(lives, True)
+    assert isinstance(event, model.RunCompleted)
+    assert (event.status, event.total_nodes) == ("stopped", 2)
+    assert (event.completed_nodes, event.failed_nodes, event.skipped_nodes) == (1, 0, 1)

@@ -18,7 +18,7 @@ from weftline_executor.engine.runtime import Runtime
 from weftline_executor.engine.scheduler import Scheduler
 from weftline_executor.engine.takeup import take_up
 from weftline_executor.engine.timers import RUN, RunTimers
-from weftline_executor.engine.verdict import NodeFault, first_fault, fitting, overrun
+from weftline_executor.engine.verdict import Counts, NodeFault, first_fault, fitting, overrun
 from weftline_executor.engine.waits import Waits
 from weftline_executor.errors import IllegalTransition
 from weftline_executor.graph import Frontier, Graph, Resolution
@@ -41,6 +41,7 @@ from weftline_executor.model.states import (
     ENGINE,
     NODE_FAILED,
     Handling,
+    NodeStatus,
     PendingReason,
     RunState,
     SkipReason,
@@ -84,6 +85,8 @@ class Execution:
         self._again: set[int] = set()
         self._skipping: set[int] = set()
         self._skipped_nodes = projection.skipped_nodes
+        # Nodes that are skipped though they had ended: they were to begin again, which may not be durable yet.
+        self._taken_back: set[int] = set()
         # How old the run is, in ms, at `_since`: only within a life is there a clock that nobody sets.
         self._age = max(0, runtime.now() - projection.started_at) if projection.seq else 0
         self._since = self._timers.time()
@@ -253,6 +256,9 @@ class Execution:
     def _skip(self, skipped: Sequence[tuple[int, SkipReason]]) -> None:
         self._skipped_nodes += len(skipped)
         for node, reason in skipped:
+            known = self.projection.nodes.get(self.graph.nodes[node].id)
+            if known is not None and known.status in (NodeStatus.SUCCESS, NodeStatus.ERROR):
+                self._taken_back.add(node)
             seq = self.journal.next_seq()
             self.journal.append(NodeSkipped(seq, self._runtime.now(), self.graph.nodes[node].id, reason))
 
@@ -347,8 +353,17 @@ class Execution:
         self._closed = True
         stopping = self.state is RunState.STOPPING
         fault = None if stopping else self._fault or first_fault(self.graph, self.projection)
-        ending = Ending(stopping, fault, self._elapsed_ms, self._skipped_nodes)
+        ending = Ending(stopping, fault, self._elapsed_ms, self._counts())
         self.state = write_end(self._runtime, self.journal, self.graph, self.projection, ending)
+
+    def _counts(self) -> Counts:
+        states = self.projection.nodes
+        back = [states[self.graph.nodes[node].id].status for node in self._taken_back]
+        return Counts(
+            self.projection.completed_nodes - back.count(NodeStatus.SUCCESS),
+            self.projection.failed_nodes - back.count(NodeStatus.ERROR),
+            self._skipped_nodes,
+        )
 
     def _elapsed_ms(self) -> int:
         return self._age + round((self._timers.time() - self._since) * 1000)

@@ -12,7 +12,7 @@ import msgspec
 from weftline_executor.artifacts import Artifacts, preview
 from weftline_executor.engine.journal import Journal
 from weftline_executor.engine.runtime import Runtime
-from weftline_executor.engine.verdict import NodeFault, OutputNode, output_nodes, terminal_event
+from weftline_executor.engine.verdict import Counts, NodeFault, OutputNode, output_nodes, terminal_event
 from weftline_executor.errors import ArtifactDamaged, ArtifactError, ArtifactNotFound
 from weftline_executor.graph import Graph
 from weftline_executor.model.artifact import Artifact
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ends: `stopping` or by itself, by a `fault` or without; `skipped_nodes` counts undurable skips too.
+    """How a run ends: `stopping` or by itself, by a `fault` or without, and with its nodes in which states.
 
     `age` gives how long the run has taken, in ms.
     """
@@ -33,7 +33,7 @@ class Ending:
     stopping: bool
     fault: NodeFault | None
     age: Callable[[], int]
-    skipped_nodes: int
+    counts: Counts
 
 
 def write_end(runtime: Runtime, journal: Journal, graph: Graph, projection: RunProjection, ending: Ending) -> RunState:
@@ -48,10 +48,9 @@ def write_end(runtime: Runtime, journal: Journal, graph: Graph, projection: RunP
 
     def write(outputs: bytes = b"{}", artifact: Artifact | None = None, fault: NodeFault | None = fault) -> None:
         seq, now = journal.next_seq(), runtime.now()
-        duration, skipped, raw = ending.age(), ending.skipped_nodes, msgspec.Raw(outputs)
-        journal.append(
-            terminal_event(seq, now, graph, projection, state, fault, duration, skipped, raw, artifact), len(outputs)
-        )
+        duration, raw = ending.age(), msgspec.Raw(outputs)
+        event = terminal_event(seq, now, graph, state, fault, duration, ending.counts, raw, artifact)
+        journal.append(event, len(outputs))
 
     async def store() -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -76,22 +77,29 @@ def output_nodes(graph: Graph, projection: RunProjection) -> list[OutputNode]:
     return found
 
 
+class Counts(NamedTuple):
+    """How many nodes of a run ended in which way, with what is decided and not durable yet."""
+
+    completed: int
+    failed: int
+    skipped: int
+
+
 def terminal_event(
     seq: int,
     now: int,
     graph: Graph,
-    projection: RunProjection,
     state: RunState,
     fault: NodeFault | None,
     duration: int,
-    skipped_nodes: int,
+    counts: Counts,
     outputs: msgspec.Raw,
     artifact: Artifact | None,
 ) -> RunCompleted | RunFailed:
-    """The one event that ends a run in `state`; `skipped_nodes` counts skips that are not durable yet, too."""
+    """The one event that ends a run in `state`."""
     if fault is not None:
         message = f"node {fault.node_id!r} failed: {fault.error}" if fault.node_id else fault.error
-        details = msgspec.Raw(msgspec.json.encode({"failedNodes": projection.failed_nodes}))
+        details = msgspec.Raw(msgspec.json.encode({"failedNodes": counts.failed}))
         return RunFailed(seq, now, message, fault.code, fault.node_id, details)
     return RunCompleted(
         seq,
@@ -99,9 +107,9 @@ def terminal_event(
         state,
         duration,
         len(graph),
-        projection.completed_nodes,
-        projection.failed_nodes,
-        skipped_nodes,
+        counts.completed,
+        counts.failed,
+        counts.skipped,
         outputs,
         artifact,
     )
