@@ -13,8 +13,8 @@ from weftline_executor.graph import Graph, Limits, compile_graph
 LARGE_DEFINITION = 128 * 1024
 """Above this size a definition is compiled in a thread, so that it does not stall other runs; it is not kept."""
 
-MAX_KEPT = 20_000
-"""How many nodes and edges the graphs that are kept have together: some 20 MiB."""
+MAX_KEPT_BYTES = 1 << 20
+"""How long the definitions of the graphs that are kept are together; a graph takes some twenty times as much."""
 
 
 class Compiler:
@@ -24,7 +24,7 @@ class Compiler:
         self._catalog = catalog
         self._limits = limits
         self._graphs: OrderedDict[bytes, Graph] = OrderedDict()
-        self._kept = 0
+        self._kept_bytes = 0
         self._prepared: WeakKeyDictionary[Graph, Sequence[PreparedNode]] = WeakKeyDictionary()
 
     async def compile(self, definition: bytes) -> Graph:
@@ -48,10 +48,6 @@ class Compiler:
 
     def _keep(self, definition: bytes, graph: Graph) -> None:
         self._graphs[definition] = graph
-        self._kept += _size(graph)
-        while self._kept > MAX_KEPT:
-            self._kept -= _size(self._graphs.popitem(last=False)[1])
-
-
-def _size(graph: Graph) -> int:
-    return len(graph.nodes) + len(graph.edges)
+        self._kept_bytes += len(definition)
+        while self._kept_bytes > MAX_KEPT_BYTES:
+            self._kept_bytes -= len(self._graphs.popitem(last=False)[0])

@@ -41,7 +41,7 @@ async def test_a_definition_with_a_fault_is_refused_each_time(made: Compiler) ->
 async def test_the_graphs_that_were_wanted_longest_ago_are_let_go_when_they_are_too_large_together(
     made: Compiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiler, "MAX_KEPT", 10)
+    monkeypatch.setattr(compiler, "MAX_KEPT_BYTES", 2 * len(noops(4)))
     first, second = await made.compile(noops(4, "a")), await made.compile(noops(4, "b"))
     assert await made.compile(noops(4, "a")) is first
     await made.compile(noops(4, "c"))
@@ -49,6 +49,13 @@ async def test_the_graphs_that_were_wanted_longest_ago_are_let_go_when_they_are_
     assert await made.compile(noops(4, "b")) is not second
     await made.compile(noops(11))
     assert await made.compile(noops(4, "a")) is not first
+
+
+async def test_what_is_kept_is_bounded_also_where_few_nodes_hold_much(made: Compiler) -> None:
+    for number in range(20):
+        data = {"id": "a", "type": "output", "data": {"value": f"{number}" * 50_000}}
+        await made.compile(json.dumps({"nodes": [data]}).encode())
+    assert 0 < sum(len(definition) for definition in made._graphs) <= compiler.MAX_KEPT_BYTES
 
 
 async def test_a_large_graph_is_not_kept_when_its_run_is_over(made: Compiler) -> None:
