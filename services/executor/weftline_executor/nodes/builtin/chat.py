@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import aiohttp
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 from yarl import URL
@@ -20,6 +19,9 @@ from weftline_executor.nodes.decorator import NodeFunction, node
 from weftline_executor.nodes.errors import NodeFailed
 from weftline_executor.nodes.values import text
 from weftline_executor.settings import DEFAULT_LLM_BASE_URL
+
+if TYPE_CHECKING:
+    import aiohttp
 
 MAX_BODY = 4 * 1024 * 1024
 MAX_STREAM = 64 * 1024 * 1024
@@ -228,7 +230,7 @@ def _headers(ctx: Context, service: ChatService, target: URL, secret: str) -> di
     return {**headers, "Authorization": f"Bearer {ctx.secrets[secret].strip()}"}
 
 
-def _refusal(response: aiohttp.ClientResponse, content: bytes, secret: str) -> NodeFailed:
+def _refusal(response: "aiohttp.ClientResponse", content: bytes, secret: str) -> NodeFailed:
     if response.status in _REFUSED:
         # Services repeat a part of the key in the body.
         key = (
@@ -244,7 +246,7 @@ def _refusal(response: aiohttp.ClientResponse, content: bytes, secret: str) -> N
     return web.status_failure(response, content, f": {said}" if said else "")
 
 
-async def _answer(ctx: Context, response: aiohttp.ClientResponse) -> ChatAnswer:
+async def _answer(ctx: Context, response: "aiohttp.ClientResponse") -> ChatAnswer:
     answer = ChatAnswer()
     # Whatever was asked for: not every service can stream.
     if response.content_type == "text/event-stream":
@@ -254,7 +256,7 @@ async def _answer(ctx: Context, response: aiohttp.ClientResponse) -> ChatAnswer:
     return answer
 
 
-async def _take_stream(ctx: Context, response: aiohttp.ClientResponse, answer: ChatAnswer) -> None:
+async def _take_stream(ctx: Context, response: "aiohttp.ClientResponse", answer: ChatAnswer) -> None:
     events = EventStream()
     async for chunk in web.chunks(response, MAX_STREAM):
         if _take(answer, events.feed(chunk)):

@@ -4,8 +4,10 @@ import ipaddress
 import socket
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
-from aiohttp import AddrInfoType, ClientHandlerType, ClientRequest, ClientResponse
+if TYPE_CHECKING:
+    from aiohttp import AddrInfoType, ClientHandlerType, ClientRequest, ClientResponse
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -69,14 +71,14 @@ class FenceGuard:
         self._fence = fence
         self._host = ""
 
-    async def check_host(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    async def check_host(self, request: "ClientRequest", handler: "ClientHandlerType") -> "ClientResponse":
         """Refuse a host, at each hop; raises `OutsideFence`."""
         self._host = request.url.host or ""
         if not self._fence.admits_host(self._host):
             raise OutsideFence(f"{self._host} is not one of WEFTLINE_EXECUTOR_HTTP_ALLOWED_HOSTS")
         return await handler(request)
 
-    def make_socket(self, info: AddrInfoType) -> socket.socket:
+    def make_socket(self, info: "AddrInfoType") -> socket.socket:
         """Make a socket for an address; raises `OutsideFence`."""
         family, kind, protocol, _, target = info
         address = str(target[0])

@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import aiohttp
 import msgspec
 from pydantic import Field
 from yarl import URL
@@ -16,6 +15,9 @@ from weftline_executor.nodes.context import Context
 from weftline_executor.nodes.decorator import NodeFunction, node
 from weftline_executor.nodes.errors import NodeFailed
 from weftline_executor.nodes.values import text
+
+if TYPE_CHECKING:
+    import aiohttp
 
 MAX_BODY = 1024 * 1024
 MAX_REDIRECTS = 5
@@ -89,7 +91,7 @@ def _outgoing(
     return sent, text(body).encode()
 
 
-def _outcome(response: aiohttp.ClientResponse, content: bytes, duration_ms: int) -> dict[str, object]:
+def _outcome(response: "aiohttp.ClientResponse", content: bytes, duration_ms: int) -> dict[str, object]:
     if response.status >= web.FIRST_ERROR:
         raise web.status_failure(response, content)
     # A cookie is as good as a password, and the output of a node is shown to everyone who watches.
@@ -102,7 +104,7 @@ def _outcome(response: aiohttp.ClientResponse, content: bytes, duration_ms: int)
     }
 
 
-def _body(response: aiohttp.ClientResponse, content: bytes) -> object:
+def _body(response: "aiohttp.ClientResponse", content: bytes) -> object:
     if not content:
         return None
     if response.content_type == "application/json" or response.content_type.endswith("+json"):

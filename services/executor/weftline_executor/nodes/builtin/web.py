@@ -1,17 +1,21 @@
 """What nodes that ask web servers share: one exchange inside the fence, and what its failures mean."""
 
+import asyncio
+import importlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import aiohttp
 from pydantic import AfterValidator
 from yarl import URL
 
 from weftline_executor.nodes.builtin.fence import FenceGuard, HttpFence, OutsideFence
 from weftline_executor.nodes.errors import NodeFailed
+
+if TYPE_CHECKING:
+    import aiohttp
 
 FIRST_ERROR = 400
 """The least status that says that a request failed."""
@@ -54,12 +58,17 @@ async def exchange(
     seconds: float,
     max_redirects: int = 0,
     failed: str = "http_failed",
-) -> AsyncIterator[aiohttp.ClientResponse]:
+) -> AsyncIterator["aiohttp.ClientResponse"]:
     """Send a request and give its answer, whose body the block reads; leaving the block hangs up.
 
     Raises `NodeFailed` with the code `http_timeout` when block and request take longer than `seconds` together,
     `http_forbidden` when the fence refuses, and `failed` when no answer can be had or its body breaks off.
     """
+    # Most executors never ask a web server and need not have the 8 MiB of this in memory. It takes a while to come, in
+    # which other nodes in this event loop are to go on.
+    await asyncio.to_thread(importlib.import_module, "aiohttp")
+    import aiohttp  # noqa: PLC0415
+
     guard = FenceGuard(fence)
     try:
         async with (
@@ -85,7 +94,7 @@ async def exchange(
         raise _failure(target, error, max_redirects, failed) from error
 
 
-async def chunks(response: aiohttp.ClientResponse, limit: int) -> AsyncIterator[bytes]:
+async def chunks(response: "aiohttp.ClientResponse", limit: int) -> AsyncIterator[bytes]:
     """Give the body of an answer as it comes; raises `NodeFailed` (`http_too_large`) at more than `limit` bytes."""
     size = 0
     async for chunk in response.content.iter_any():
@@ -95,12 +104,12 @@ async def chunks(response: aiohttp.ClientResponse, limit: int) -> AsyncIterator[
         yield chunk
 
 
-async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def read(response: "aiohttp.ClientResponse", limit: int) -> bytes:
     """Give the whole body of an answer; raises `NodeFailed` (`http_too_large`) at more than `limit` bytes."""
     return b"".join([chunk async for chunk in chunks(response, limit)])
 
 
-def text_of(response: aiohttp.ClientResponse, content: bytes) -> str:
+def text_of(response: "aiohttp.ClientResponse", content: bytes) -> str:
     """Give a body as text, in the charset that the answer names, or UTF-8."""
     try:
         return content.decode(response.charset or "utf-8", errors="replace")
@@ -108,7 +117,7 @@ def text_of(response: aiohttp.ClientResponse, content: bytes) -> str:
         return content.decode("utf-8", errors="replace")
 
 
-def status_failure(response: aiohttp.ClientResponse, content: bytes, why: str = "") -> NodeFailed:
+def status_failure(response: "aiohttp.ClientResponse", content: bytes, why: str = "") -> NodeFailed:
     """Give the error for an answer with a status from 400 (`http_status`), with `why` at its end.
 
     Only statuses of servers in trouble and of requests that come too early or too often are worth another try, and
@@ -145,6 +154,8 @@ def _retry_after(value: str) -> float | None:
 
 
 def _failure(target: URL, error: Exception, max_redirects: int, failed: str) -> NodeFailed:
+    import aiohttp  # noqa: PLC0415 - it is there already
+
     # What stops a request on its way is wrapped by aiohttp.
     for cause in (error, error.__cause__, getattr(error, "os_error", None)):
         if isinstance(cause, OutsideFence):
