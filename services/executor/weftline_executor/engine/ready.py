@@ -3,71 +3,100 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from itertools import islice
+
+_GONE, _NEW, _ANNOUNCED = range(3)
 
 
 class ReadyQueue:
     """Ready nodes by index; those with as long a path `ahead` in the order in which they came.
 
-    A node that is taken out in between is passed over when its turn comes.
+    A node that is taken out in between is passed over when its turn comes. In a wide graph most nodes are ready at
+    once, so there is no object for each: those with as long a path are in one line.
     """
 
     def __init__(self, ahead: Sequence[float]) -> None:
         self._ahead = ahead
-        self._heap: list[tuple[float, int, int]] = []
-        self._pushed = 0
-        self._waiting: dict[int, None] = {}
-        self._unannounced: dict[int, None] = {}
+        self._lines: dict[float, deque[int]] = {}
+        self._longest: list[float] = []
+        self._states = bytearray(len(ahead))
+        self._waiting = 0
+        self._unannounced: deque[int] = deque()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return self._waiting
 
     def push(self, node: int) -> None:
         """Adds a node."""
-        self._pushed += 1
-        self._waiting[node] = None
-        self._unannounced[node] = None
-        heapq.heappush(self._heap, (-self._ahead[node], self._pushed, node))
+        ahead = self._ahead[node]
+        line = self._lines.get(ahead)
+        if line is None:
+            line = self._lines[ahead] = deque()
+            heapq.heappush(self._longest, -ahead)
+        line.append(node)
+        if not self._states[node]:
+            self._waiting += 1
+        self._states[node] = _NEW
+        self._unannounced.append(node)
 
     def pop(self) -> int:
         """Takes the first node; there must be one."""
         while True:
-            node = heapq.heappop(self._heap)[2]
-            if node in self._waiting:
-                self.take_out(node)
+            ahead = -self._longest[0]
+            line = self._lines[ahead]
+            node = line.popleft()
+            if not line:
+                del self._lines[ahead]
+                heapq.heappop(self._longest)
+            if self.take_out(node):
                 return node
 
     def take_out(self, node: int) -> bool:
         """Takes a node out; gives whether it was there."""
-        if node not in self._waiting:
+        if not self._states[node]:
             return False
-        del self._waiting[node]
-        self._unannounced.pop(node, None)
+        self._states[node] = _GONE
+        self._waiting -= 1
+        self._skip_announced()
         return True
 
     def first(self, limit: int) -> list[int]:
-        """About the first `limit` nodes."""
-        return [node for _, _, node in self._heap[:limit] if node in self._waiting]
+        """The first `limit` nodes."""
+        return list(islice(self._in_line(), limit))
 
     def line(self) -> list[int]:
         """All nodes in the order in which they would be taken."""
-        # Sorted, the heap is still one; and it is nearly sorted the next time.
-        self._heap.sort()
-        placed = dict.fromkeys(node for _, _, node in self._heap if node in self._waiting)
-        return list(placed)
+        return list(dict.fromkeys(self._in_line()))
 
     def announce(self, limit: int) -> list[int]:
         """Gives nodes that wait, each once, in the order in which they came; no more than `limit` at a time."""
-        announced = list(islice(self._unannounced, limit))
-        for node in announced:
-            del self._unannounced[node]
+        announced: list[int] = []
+        while self._unannounced and len(announced) < limit:
+            node = self._unannounced.popleft()
+            self._states[node] = _ANNOUNCED
+            announced.append(node)
+            self._skip_announced()
         return announced
 
     def clear(self) -> list[int]:
         """Takes all nodes out."""
-        waiting = list(self._waiting)
-        self._heap.clear()
-        self._waiting.clear()
+        waiting = self.line()
+        for node in waiting:
+            self._states[node] = _GONE
+        self._waiting = 0
+        self._lines.clear()
+        self._longest.clear()
         self._unannounced.clear()
         return waiting
+
+    def _in_line(self) -> Iterator[int]:
+        """The nodes in their order; one that was taken out and came again may be there twice."""
+        for ahead in sorted(self._lines, reverse=True):
+            yield from (node for node in self._lines[ahead] if self._states[node])
+
+    def _skip_announced(self) -> None:
+        """Has a node that is to be announced first among those that are, if one is."""
+        while self._unannounced and self._states[self._unannounced[0]] != _NEW:
+            self._unannounced.popleft()
