@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from weftline_executor.graph.definition import EdgeDef, NodeDef, RunConfig
 
@@ -32,15 +33,13 @@ class Graph:
         self.nodes = tuple(nodes)
         self.edges = tuple(edges)
         self.config = config
-        self.index = {node.id: position for position, node in enumerate(self.nodes)}
+        self.index = dict(zip((node.id for node in self.nodes), _numbers(self.nodes), strict=True))
         self.finals = frozenset(index for index, node in enumerate(self.nodes) if node.policy.final)
         self.sources = [self.index[edge.source] for edge in self.edges]
         self.targets = [self.index[edge.target] for edge in self.edges]
-        self.outgoing: list[list[int]] = [[] for _ in self.nodes]
-        self.incoming: list[list[int]] = [[] for _ in self.nodes]
-        for number, (source, target) in enumerate(zip(self.sources, self.targets, strict=True)):
-            self.outgoing[source].append(number)
-            self.incoming[target].append(number)
+        numbers = _numbers(self.edges)
+        self.outgoing = _by_end(numbers, self.sources, len(self.nodes))
+        self.incoming = _by_end(numbers, self.targets, len(self.nodes))
         self.order = self._topological_order()
 
     def __len__(self) -> int:
@@ -89,3 +88,16 @@ class Graph:
                     found.add(target)
                     stack.append(target)
         return found
+
+
+def _numbers(items: Sequence[NodeDef | EdgeDef]) -> list[int]:
+    """The index of each item: mostly that is its place in the definition, and then the same object serves for both."""
+    return [item.at if item.at == number else number for number, item in enumerate(items)]
+
+
+def _by_end(edges: Sequence[int], ends: Sequence[int], count: int) -> list[tuple[int, ...]]:
+    """By node, of `count`: the edges whose end it is; tuples, since most have few, and a list keeps room for more."""
+    found: list[tuple[int, ...]] = [()] * count
+    for node, group in groupby(sorted(edges, key=ends.__getitem__), ends.__getitem__):
+        found[node] = tuple(group)
+    return found

@@ -92,7 +92,7 @@ def test_decoration_of_every_kind_is_dropped_with_its_edges(kind: str) -> None:
 
 def test_parallel_edges_stay_apart() -> None:
     graph = compiled({"nodes": [task("a"), task("b")], "edges": [link("a", "b"), link("a", "b")]})
-    assert graph.incoming[1] == [0, 1]
+    assert graph.incoming[1] == (0, 1)
 
 
 def test_the_nodes_a_run_counts_can_be_named_without_their_types() -> None:

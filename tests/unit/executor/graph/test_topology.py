@@ -75,5 +75,5 @@ def test_edges_are_listed_at_both_of_their_ends(graph: tuple[int, list[tuple[int
     size, edges = graph
     built = graph_of(size, edges)
     for node in range(size):
-        assert built.outgoing[node] == [at for at, (source, _) in enumerate(edges) if source == node]
-        assert built.incoming[node] == [at for at, (_, target) in enumerate(edges) if target == node]
+        assert built.outgoing[node] == tuple(at for at, (source, _) in enumerate(edges) if source == node)
+        assert built.incoming[node] == tuple(at for at, (_, target) in enumerate(edges) if target == node)
