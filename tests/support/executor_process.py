@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import grpc
@@ -154,3 +155,14 @@ def executor_process(folder: Path, **settings: str) -> Iterator[ExecutorProcess]
         yield process
     finally:
         process.close()
+
+
+@contextmanager
+def log_locked(data: Path) -> Iterator[None]:
+    """Nothing can be written to the log meanwhile."""
+    with closing(sqlite3.connect(data / "events.sqlite3", isolation_level=None, timeout=5)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")

@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,7 @@ from tests.support.executor_client import Client, Event, is_node, is_terminal
 from tests.support.executor_engine import RunningExecutor, running_executor
 from tests.support.executor_gates import Gate, Marks
 from tests.support.executor_graphs import chain, node
-from tests.support.executor_process import executor_process
+from tests.support.executor_process import executor_process, log_locked
 from weftline.v1 import workflow_service_pb2 as pb
 from weftline_executor.errors import ArtifactsUnavailable
 
@@ -89,17 +86,6 @@ async def test_what_a_crash_left_over_is_deleted_at_the_next_start_and_nothing_e
         await until_stored(tmp_path, {kept})
         uri = (await executor.client.snapshot()).nodes[0].artifact.uri
         assert len(json.loads(await executor.client.artifact(uri))["rows"]) == 5000
-
-
-@contextmanager
-def log_locked(data: Path) -> Iterator[None]:
-    """Nothing can be written to the log meanwhile."""
-    with closing(sqlite3.connect(data / "events.sqlite3", isolation_level=None, timeout=5)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        finally:
-            connection.execute("ROLLBACK")
 
 
 async def test_a_kill_between_storing_and_committing_loses_nothing(tmp_path: Path, gate: Gate, marks: Marks) -> None:

@@ -19,6 +19,16 @@ from weftline_executor.store import MemoryStore
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_a_start_that_sends_no_request_is_refused(client: Client) -> None:
+    start: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = client.channel.stream_unary(
+        "/weftline.v1.WorkflowService/StartWorkflow"
+    )
+    call = start(timeout=CALL_SECONDS)
+    await call.done_writing()
+    with refused(INVALID, "invalid_argument"):
+        await call
+
+
 @pytest.mark.parametrize(
     ("text", "violations"),
     [

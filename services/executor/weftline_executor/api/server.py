@@ -16,7 +16,7 @@ from weftline.v1 import workflow_service_pb2
 from weftline.v1.workflow_service_pb2_grpc import add_WorkflowServiceServicer_to_server
 from weftline_executor.api.callers import NamedClients
 from weftline_executor.api.credentials import Certificates
-from weftline_executor.api.service import RawWatchRegistrar, WorkflowService
+from weftline_executor.api.service import Registrar, WorkflowService
 from weftline_executor.api.snapshots import Snapshots
 from weftline_executor.api.tail import Tail
 from weftline_executor.api.watch import Watches
@@ -56,7 +56,7 @@ class ApiServer:
         names = settings.tls_client_names
         interceptors = [NamedClients(names)] if names else None
         self._server = grpc.aio.server(interceptors=interceptors, options=_options(settings.max_definition_bytes))
-        add_WorkflowServiceServicer_to_server(service, cast("grpc.aio.Server", RawWatchRegistrar(self._server)))
+        add_WorkflowServiceServicer_to_server(service, cast("grpc.aio.Server", Registrar(self._server)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 

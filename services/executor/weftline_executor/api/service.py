@@ -88,10 +88,13 @@ class WorkflowService(WorkflowServiceServicer):
         self._calls = Calls(engine, metrics, tracing)
 
     @_answering
-    async def StartWorkflow(
-        self, request: pb.StartWorkflowRequest, context: ServicerContext[Any, Any]
+    async def StartWorkflow(  # type: ignore[override]  # it reads its request itself, see Registrar
+        self, _requests: AsyncIterator[pb.StartWorkflowRequest], context: ServicerContext[Any, Any]
     ) -> pb.StartWorkflowResponse:
         """See the contract."""
+        request = await context.read()
+        if request is grpc.aio.EOF:
+            raise InvalidArgument("definition_json", "there is no request")
         workflow_id = request.workflow_id or self._mint_workflow_id(request.command_id)
         requests.check_id("workflow_id", workflow_id)
         _check_command(request)
@@ -103,6 +106,8 @@ class WorkflowService(WorkflowServiceServicer):
             command_id=request.command_id,
             trace=trace_of(span),
         )
+        # The run has a definition of its own, and the answer comes when that is on disk.
+        del request
         result = await self._calls.made("start", start, span)
         return pb.StartWorkflowResponse(result=self._result(result), attached=result.attached)
 
@@ -275,7 +280,7 @@ class WorkflowService(WorkflowServiceServicer):
         """See the contract."""
         return pb.ListNodeTypesResponse(node_types=[_node_type(node_type) for node_type in self._node_types])
 
-    async def WatchEvents(  # type: ignore[override]  # responses are encoded already, see RawWatchRegistrar
+    async def WatchEvents(  # type: ignore[override]  # responses are encoded already, see Registrar
         self, request: pb.WatchEventsRequest, context: ServicerContext[Any, Any]
     ) -> AsyncIterator[bytes]:
         """See the contract."""
@@ -299,10 +304,12 @@ class WorkflowService(WorkflowServiceServicer):
         )
 
 
-class RawWatchRegistrar:
-    """Stands for the server while the generated code registers the service, to change one thing.
+class Registrar:
+    """Stands for the server while the generated code registers the service, to change two things.
 
-    The responses of WatchEvents go out as they are: their events were encoded once for all watchers.
+    StartWorkflow takes a stream of requests, which on the wire is the same: gRPC keeps a request that it reads for a
+    method until that has answered, and a definition can be large. The responses of WatchEvents go out as they are:
+    their events were encoded once for all watchers.
     """
 
     def __init__(self, server: grpc.aio.Server) -> None:
@@ -314,13 +321,16 @@ class RawWatchRegistrar:
     def add_registered_method_handlers(
         self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
-        """Registers the handlers, WatchEvents without a serializer of responses."""
-        watch = handlers["WatchEvents"]
-        behaviour = cast("Callable[..., Any]", watch.unary_stream)
-        raw: grpc.RpcMethodHandler[Any, Any] = grpc.unary_stream_rpc_method_handler(
-            behaviour, watch.request_deserializer, None
+        """Registers the handlers: StartWorkflow's for streams, WatchEvents' without a serializer of responses."""
+        start, watch = handlers["StartWorkflow"], handlers["WatchEvents"]
+        streamed: grpc.RpcMethodHandler[Any, Any] = grpc.stream_unary_rpc_method_handler(
+            cast("Callable[..., Any]", start.unary_unary), start.request_deserializer, start.response_serializer
         )
-        self._server.add_registered_method_handlers(service, {**handlers, "WatchEvents": raw})
+        raw: grpc.RpcMethodHandler[Any, Any] = grpc.unary_stream_rpc_method_handler(
+            cast("Callable[..., Any]", watch.unary_stream), watch.request_deserializer, None
+        )
+        changed = {**handlers, "StartWorkflow": streamed, "WatchEvents": raw}
+        self._server.add_registered_method_handlers(service, changed)
 
 
 def _check_command(request: Command) -> None:
