@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 
@@ -42,12 +43,13 @@ async def test_the_graphs_that_were_wanted_longest_ago_are_let_go_when_they_are_
     made: Compiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiler, "MAX_KEPT_BYTES", 2 * len(noops(4)))
+    monkeypatch.setattr(compiler, "LARGEST_SHARE", 1)
     first, second = await made.compile(noops(4, "a")), await made.compile(noops(4, "b"))
     assert await made.compile(noops(4, "a")) is first
     await made.compile(noops(4, "c"))
     assert await made.compile(noops(4, "a")) is first
     assert await made.compile(noops(4, "b")) is not second
-    await made.compile(noops(11))
+    await made.compile(noops(4, "c"))
     assert await made.compile(noops(4, "a")) is not first
 
 
@@ -58,8 +60,17 @@ async def test_what_is_kept_is_bounded_also_where_few_nodes_hold_much(made: Comp
     assert 0 < sum(len(definition) for definition in made._graphs) <= compiler.MAX_KEPT_BYTES
 
 
-async def test_a_large_graph_is_not_kept_when_its_run_is_over(made: Compiler) -> None:
+async def test_a_graph_that_was_compiled_in_a_thread_is_kept_too_and_counted_once(made: Compiler) -> None:
     large = noops(LARGE_DEFINITION // 20)
+    assert LARGE_DEFINITION < len(large) <= compiler.MAX_KEPT_BYTES // compiler.LARGEST_SHARE
+    await asyncio.gather(made.compile(large), made.compile(large))
+    assert await made.compile(large) is await made.compile(large)
+    assert made._kept_bytes == len(large)
+
+
+async def test_a_graph_that_would_push_out_many_others_is_not_kept_when_its_run_is_over(made: Compiler) -> None:
+    small = await made.compile(noops(2))
+    large = noops(compiler.MAX_KEPT_BYTES // compiler.LARGEST_SHARE // 20)
     graph = await made.compile(large)
     assert await made.compile(large) is not graph
     made.prepared(graph)
@@ -67,3 +78,4 @@ async def test_a_large_graph_is_not_kept_when_its_run_is_over(made: Compiler) ->
     del graph
     gc.collect()
     assert len(made._prepared) == 0
+    assert await made.compile(noops(2)) is small
