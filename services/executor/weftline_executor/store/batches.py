@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -81,10 +83,17 @@ def started(batch: Batch) -> RunStarted | None:
 def run_change(batch: Batch) -> RunChange | None:
     """The last change of the run's state in the batch; None when it has none."""
     for event in reversed(batch.events):
-        if isinstance(event, RunPaused | RunResumed | RunStopping):
-            return RunChange(event.state, None)
-        if isinstance(event, RunCompleted):
-            return RunChange(event.status, event.at)
-        if isinstance(event, RunFailed):
-            return RunChange(RunState.ERROR, event.at)
+        change = _CHANGES.get(type(event))
+        if change is not None:
+            return change(event)
     return None
+
+
+# By the very type, since this looks at every event that is written.
+_CHANGES: dict[type[Event], Callable[[Any], RunChange]] = {
+    RunPaused: lambda event: RunChange(event.state, None),
+    RunResumed: lambda event: RunChange(event.state, None),
+    RunStopping: lambda event: RunChange(event.state, None),
+    RunCompleted: lambda event: RunChange(event.status, event.at),
+    RunFailed: lambda event: RunChange(RunState.ERROR, event.at),
+}
