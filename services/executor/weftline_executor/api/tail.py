@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from weftline_executor.api.translate import durable_event, telemetry_event
-from weftline_executor.model.events import NodeProgressed, Telemetry
+from weftline_executor.api.translate import durable_events, telemetry_event
+from weftline_executor.model.events import Event, NodeProgressed, Telemetry
 from weftline_executor.model.records import Batch
 
 MAX_ITEM_BYTES = 256 * 1024
@@ -18,6 +18,9 @@ MAX_QUEUED_BYTES = 8 << 20
 
 MAX_QUEUED_TELEMETRY = 2 << 20
 """What a watch may have queued of telemetry beside that; of more, what is about something else is left out."""
+
+EVENTS_AT_ONCE = 1024
+"""How many events are encoded together at most, since all of them are held as messages meanwhile."""
 
 _EVENTS_TAG = b"\x12"  # field 2 (`events`) of WatchEventsResponse, length-delimited
 _VARINT_LIMIT = 0x80
@@ -53,24 +56,28 @@ class Item:
 
     @classmethod
     def all_of(cls, batch: Batch) -> list[Item]:
-        """The items of a durable batch: as many events in each as fit, one at least."""
+        """The items of a durable batch: in each as many events as are encoded at once and fit, one at least."""
         items: list[Item] = []
-        parts: list[bytes] = []
-        size = count = 0
-        last = len(batch.events) - 1
-        for at, event in enumerate(batch.events):
-            body = durable_event(batch.workflow_id, batch.run_id, event).SerializeToString()
-            parts += (_EVENTS_TAG, varint(len(body)), body)
-            size += len(body)
-            count += 1
-            if at == last or size >= MAX_ITEM_BYTES:
-                item = cls(batch.workflow_id, b"".join(parts))
-                item.commit, item.last_seq, item.at = batch.commit, event.seq, event.at
-                item.count, item.ends_batch = count, at == last
+        for begin in range(0, len(batch.events), EVENTS_AT_ONCE):
+            for events, payload in _encoded(batch, batch.events[begin : begin + EVENTS_AT_ONCE]):
+                item = cls(batch.workflow_id, payload)
+                item.commit, item.last_seq, item.at = batch.commit, events[-1].seq, events[-1].at
+                item.count, item.ends_batch = len(events), False
                 items.append(item)
-                parts.clear()
-                size = count = 0
+        if items:
+            items[-1].ends_batch = True
         return items
+
+
+def _encoded(batch: Batch, events: Sequence[Event]) -> Iterator[tuple[Sequence[Event], bytes]]:
+    """Events that fit into an item, and how they stand on the wire; those that do not fit together are parted."""
+    payload = durable_events(batch.workflow_id, batch.run_id, events).SerializeToString()
+    if len(payload) <= MAX_ITEM_BYTES or len(events) == 1:
+        yield events, payload
+        return
+    step = max(1, len(events) // (2 * len(payload) // MAX_ITEM_BYTES))
+    for begin in range(0, len(events), step):
+        yield from _encoded(batch, events[begin : begin + step])
 
 
 class Watcher:

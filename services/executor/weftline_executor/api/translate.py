@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -31,11 +31,27 @@ _SKIPPED = NODE_STATUSES[NodeStatus.SKIPPED]
 
 def durable_event(workflow_id: str, run_id: str, event: model.Event) -> pb.Event:
     """The message of a durable event."""
-    message = pb.Event(
-        id=f"{run_id}-{event.seq}", workflow_id=workflow_id, run_id=run_id, seq=event.seq, timestamp_ms=event.at
-    )
-    _FILL[type(event)](message, event)
+    message = pb.Event()
+    _fill(message, workflow_id, run_id, event)
     return message
+
+
+def durable_events(workflow_id: str, run_id: str, events: Sequence[model.Event]) -> service_pb.WatchEventsResponse:
+    """The messages of durable events of one run, as a watch sends them."""
+    response = service_pb.WatchEventsResponse()
+    add = response.events.add
+    for event in events:
+        _fill(add(), workflow_id, run_id, event)
+    return response
+
+
+def _fill(message: pb.Event, workflow_id: str, run_id: str, event: model.Event) -> None:
+    # Field by field, which costs less than to name them to the message when it is made.
+    seq = event.seq
+    message.id = f"{run_id}-{seq}"
+    message.workflow_id, message.run_id = workflow_id, run_id
+    message.seq, message.timestamp_ms = seq, event.at
+    _FILL[type(event)](message, event)
 
 
 def telemetry_event(workflow_id: str, run_id: str, number: int, event: model.Telemetry) -> pb.Event:

@@ -1,5 +1,6 @@
 """Facts about fanning out: what is encoded by hand is what protobuf would encode, and queues are bounded."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -8,11 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from weftline.v1 import events_pb2 as events_pb
 from weftline.v1 import workflow_service_pb2 as pb
 from weftline_executor.api import tail as module
-from weftline_executor.api.tail import MAX_ITEM_BYTES, MAX_QUEUED_TELEMETRY, Item, Tail, Watcher, varint
-from weftline_executor.api.translate import durable_event
+from weftline_executor.api.tail import (
+    EVENTS_AT_ONCE,
+    MAX_ITEM_BYTES,
+    MAX_QUEUED_TELEMETRY,
+    Item,
+    Tail,
+    Watcher,
+    varint,
+)
+from weftline_executor.api.translate import durable_event, durable_events
 from weftline_executor.model import events as model
 from weftline_executor.model.records import Batch
 from weftline_executor.model.states import LogLevel, PendingReason, RunState, SkipReason
@@ -115,6 +123,16 @@ def test_a_large_batch_is_cut_into_items_that_fit_with_one_event_at_least(sizes:
         assert sum(event.ByteSize() for event in events[:-1]) < MAX_ITEM_BYTES
 
 
+def test_a_batch_of_many_events_is_cut_too_so_that_few_are_held_as_messages_at_once() -> None:
+    many = tuple(model.NodeRunning(seq, 7, "n", 1) for seq in range(1, 2 * EVENTS_AT_ONCE + 2))
+    items = Item.all_of(Batch("w", "r", many, commit=3))
+    assert [item.last_seq for item in items] == [EVENTS_AT_ONCE, 2 * EVENTS_AT_ONCE, 2 * EVENTS_AT_ONCE + 1]
+    assert [item.count for item in items] == [EVENTS_AT_ONCE, EVENTS_AT_ONCE, 1]
+    assert [item.ends_batch for item in items] == [False, False, True]
+    joined = b"".join(item.payload for item in items)
+    assert [event.seq for event in pb.WatchEventsResponse.FromString(joined).events] == [each.seq for each in many]
+
+
 def test_nothing_is_no_item() -> None:
     assert Item.all_of(Batch("w", "r", ())) == []
 
@@ -141,11 +159,11 @@ def test_a_watch_that_was_released_gets_nothing_more_and_leaves_nothing() -> Non
 def test_a_batch_is_encoded_once_whatever_the_number_of_watchers(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[model.Event] = []
 
-    def counted(workflow_id: str, run_id: str, event: model.Event) -> events_pb.Event:
-        calls.append(event)
-        return durable_event(workflow_id, run_id, event)
+    def counted(workflow_id: str, run_id: str, events: Sequence[model.Event]) -> pb.WatchEventsResponse:
+        calls.extend(events)
+        return durable_events(workflow_id, run_id, events)
 
-    monkeypatch.setattr(module, "durable_event", counted)
+    monkeypatch.setattr(module, "durable_events", counted)
     tail = Tail(0)
     watchers = [tail.open("w", telemetry=False) for _ in range(50)] + [tail.open("", telemetry=False)]
     tail.committed([batch(1, 1)])
