@@ -25,6 +25,10 @@ MAX_RESPONSE_BYTES = 256 * 1024
 PACE_SECONDS = 0.001
 """So long after a response, whatever came meanwhile goes into the next: each costs as much as many events in it."""
 
+BUSY_EVENTS = 8
+BUSY_PACE_SECONDS = 0.003
+"""The pace after a response with so many events: where that many come in a moment, few of them are waited for."""
+
 _STARTS = enum_names(pb.WatchFrom.items())
 _COMMIT_TAG = b"\x30"  # field 6 (`commit`) of WatchEventsResponse, varint
 
@@ -67,6 +71,7 @@ class _Watch(ABC):
         self.watcher = watcher
         self.place = 0
         self.behind = False
+        self.pace = PACE_SECONDS
 
     async def run(self) -> AsyncIterator[bytes]:
         head = await self.head()
@@ -98,7 +103,7 @@ class _Watch(ABC):
             raise ShuttingDown
         while (response := self.next_response()) is not None:
             yield response
-            await asyncio.sleep(PACE_SECONDS)
+            await asyncio.sleep(self.pace)
         if self.watcher.lagged:
             self.metrics.watch_lags.inc()
             self.watcher.restart()
@@ -118,6 +123,7 @@ class _Watch(ABC):
             at = item.at or at
         if not parts:
             return None
+        self.pace = PACE_SECONDS if count < BUSY_EVENTS else BUSY_PACE_SECONDS
         if count:
             self.metrics.watch_events.inc(count)
             self.metrics.watch_lag_seconds.observe(max(0.0, time.time() - at / 1000))

@@ -11,7 +11,7 @@ from msgspec import Raw
 from weftline.v1 import workflow_service_pb2 as pb
 from weftline_executor.api.snapshots import Snapshots
 from weftline_executor.api.tail import Tail
-from weftline_executor.api.watch import Watches
+from weftline_executor.api.watch import BUSY_EVENTS, BUSY_PACE_SECONDS, PACE_SECONDS, Watches, _WatchOne
 from weftline_executor.engine import Engine
 from weftline_executor.errors import ShuttingDown
 from weftline_executor.metrics import Metrics
@@ -236,3 +236,13 @@ async def test_the_end_of_the_executor_ends_a_watch(scene: Scene) -> None:
             await reader.read()
     assert scene.tail._by_workflow == {}
     assert scene.metrics.watchers._value.get() == 0
+
+
+async def test_only_after_a_response_with_many_events_is_the_next_one_held_longer(scene: Scene) -> None:
+    watcher = scene.tail.open("w", telemetry=False)
+    watch = _WatchOne(scene.watches, pb.WatchEventsRequest(workflow_id="w"), watcher)
+    for count, pace in ((1, PACE_SECONDS), (BUSY_EVENTS, BUSY_PACE_SECONDS), (BUSY_EVENTS - 1, PACE_SECONDS)):
+        await scene.write("w", count)
+        scene.tell()
+        assert watch.next_response() is not None
+        assert watch.pace == pace
