@@ -50,16 +50,15 @@ class ReadyQueue:
             if not line:
                 del self._lines[ahead]
                 heapq.heappop(self._longest)
-            if self.take_out(node):
+            if self._states[node]:
+                self._remove(node)
                 return node
 
     def take_out(self, node: int) -> bool:
         """Takes a node out; gives whether it was there."""
         if not self._states[node]:
             return False
-        self._states[node] = _GONE
-        self._waiting -= 1
-        self._skip_announced()
+        self._remove(node)
         return True
 
     def first(self, limit: int) -> list[int]:
@@ -75,9 +74,9 @@ class ReadyQueue:
         announced: list[int] = []
         while self._unannounced and len(announced) < limit:
             node = self._unannounced.popleft()
-            self._states[node] = _ANNOUNCED
-            announced.append(node)
-            self._skip_announced()
+            if self._states[node] == _NEW:
+                self._states[node] = _ANNOUNCED
+                announced.append(node)
         return announced
 
     def clear(self) -> list[int]:
@@ -96,7 +95,9 @@ class ReadyQueue:
         for ahead in sorted(self._lines, reverse=True):
             yield from (node for node in self._lines[ahead] if self._states[node])
 
-    def _skip_announced(self) -> None:
-        """Has a node that is to be announced first among those that are, if one is."""
-        while self._unannounced and self._states[self._unannounced[0]] != _NEW:
-            self._unannounced.popleft()
+    def _remove(self, node: int) -> None:
+        states, unannounced = self._states, self._unannounced
+        states[node] = _GONE
+        self._waiting -= 1
+        while unannounced and states[unannounced[0]] != _NEW:
+            unannounced.popleft()
