@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ _MAX_SHOWN = 2048
 _FIRST_SERVER_ERROR = 500
 _PASSING = frozenset({408, 425, 429})
 _MAX_RETRY_AFTER = 86_400.0
+_client_is_there = threading.Event()
 
 
 def _web_address(value: str) -> str:
@@ -64,10 +66,8 @@ async def exchange(
     Raises `NodeFailed` with the code `http_timeout` when block and request take longer than `seconds` together,
     `http_forbidden` when the fence refuses, and `failed` when no answer can be had or its body breaks off.
     """
-    # Most executors never ask a web server and need not have the 8 MiB of this in memory. It takes a while to come, in
-    # which other nodes in this event loop are to go on.
-    await asyncio.to_thread(importlib.import_module, "aiohttp")
-    import aiohttp  # noqa: PLC0415
+    await _have_client()
+    import aiohttp  # noqa: PLC0415 - see _have_client
 
     guard = FenceGuard(fence)
     try:
@@ -92,6 +92,16 @@ async def exchange(
         raise NodeFailed(f"{shown(target)} did not answer within {seconds:g} s", "http_timeout") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise _failure(target, error, max_redirects, failed) from error
+
+
+async def _have_client() -> None:
+    """Import aiohttp when it is first needed: it takes 8 MiB, and most executors never ask a web server.
+
+    That takes a while, in which other nodes in this event loop are to go on.
+    """
+    if not _client_is_there.is_set():
+        await asyncio.to_thread(importlib.import_module, "aiohttp")
+        _client_is_there.set()
 
 
 async def chunks(response: "aiohttp.ClientResponse", limit: int) -> AsyncIterator[bytes]:
@@ -154,7 +164,7 @@ def _retry_after(value: str) -> float | None:
 
 
 def _failure(target: URL, error: Exception, max_redirects: int, failed: str) -> NodeFailed:
-    import aiohttp  # noqa: PLC0415 - it is there already
+    import aiohttp  # noqa: PLC0415 - see _have_client
 
     # What stops a request on its way is wrapped by aiohttp.
     for cause in (error, error.__cause__, getattr(error, "os_error", None)):
