@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +31,7 @@ _FAILURE_POLICIES = ("fail_fast", "continue")
 _CONFLICT_POLICIES = ("reject", "replace", "attach")
 
 
-class NodeDef(msgspec.Struct, frozen=True):
+class NodeDef(msgspec.Struct, frozen=True, gc=False):
     """One node: `data` is its configuration, `at` its place in the definition's `nodes`.
 
     Nodes with equal `kind` (the type and the JSON text of the data) are configured alike. Where the node has a body,
@@ -99,7 +100,7 @@ Configured = tuple[tuple[str, bytes], dict[str, Any]]
 def read_node(raw: object, at: int, alike: dict[tuple[str, bytes], Configured], faults: list[Fault]) -> NodeDef | None:
     """Reads `nodes[at]`; adds what is wrong to `faults` and gives None if it can't be used at all.
 
-    Nodes that are configured `alike` share one kind and one data.
+    Nodes that are configured `alike` share one type, one kind and one data.
     """
     path = f"nodes[{at}]"
     if not isinstance(raw, CanvasNode):
@@ -127,7 +128,7 @@ def read_node(raw: object, at: int, alike: dict[tuple[str, bytes], Configured], 
     join, policy = _read_policy(data.get("policy"), f"{path}.data.policy", node_id, faults)
     kind = (node_type, msgspec.json.encode(data))
     kind, data = alike.setdefault(kind, (kind, data))
-    return NodeDef(node_id, node_type, data, at, join, kind, policy)
+    return NodeDef(node_id, kind[0], data, at, join, kind, policy)
 
 
 def _read_policy(raw: object, path: str, node_id: str, faults: list[Fault]) -> tuple[Join, Policy]:
@@ -173,7 +174,8 @@ def read_edge(raw: object, at: int, ids: Mapping[str, str], faults: list[Fault])
     for key, value in (("sourceHandle", raw.source_handle), ("targetHandle", raw.target_handle)):
         if value is not None and not isinstance(value, str):
             faults.append(Fault(f"{path}.{key}", "wrong_type", f"a handle is a string, not {_kind(value)}"))
-        handles.append(value if isinstance(value, str) else "")
+        # A large graph has few handles, each again and again.
+        handles.append(sys.intern(value) if isinstance(value, str) else "")
     return EdgeDef(ends[0], ends[1], handles[0], handles[1] or DEFAULT_HANDLE, at) if len(ends) == 2 else None
 
 
