@@ -27,7 +27,6 @@ class Turns:
 
     def __init__(self) -> None:
         self.marked: list[Flushable] = []
-        self.written = 0
 
     def mark(self, item: Flushable) -> None:
         self.marked.append(item)
@@ -41,6 +40,9 @@ class Turns:
     def account(self, wire: Wire) -> None:
         wire.deliveries = 0
 
+    def write(self, fd: int, data: bytes, /) -> int:
+        raise AssertionError("nobody is written to straight")
+
     def end(self) -> None:
         while self.marked:
             self.marked.pop(0).flush()
@@ -50,6 +52,7 @@ class Recorder:
     """A reader that keeps what it is told, and takes nothing straight as its socket would."""
 
     straight = False
+    fd = -1
 
     def __init__(self, dialect: Dialect = Dialect.V1) -> None:
         self.dialect = dialect
@@ -64,11 +67,8 @@ class Recorder:
         for batch in delivery.batches:
             self.offer(batch)
 
-    def write_bytes(self, data: bytes) -> None:
+    def keep(self, data: bytes, written: int) -> None:
         raise AssertionError("nothing may be written to it")
-
-    def has_room(self) -> bool:
-        return True
 
     async def room(self) -> None:
         """There is always room."""

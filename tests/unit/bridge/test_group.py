@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 from tests.unit.bridge.messages import durable
 from weftline_bridge.frames import Batch, Delivery, Dialect, Wire, make_wire
 from weftline_bridge.hub.flushing import Flushable
-from weftline_bridge.hub.group import LOOK_EVERY, Group
+from weftline_bridge.hub.group import Group
 from weftline_bridge.recorder import Kind, Tape, Trace
 
-FULL = 1000
+ROOM = 100_000
 
 
 class Turns:
-    """Flushes when the test says so, at a time that it sets."""
+    """Flushes when the test says so, at a time that it sets, to sockets whose descriptors are their places."""
 
     def __init__(self) -> None:
         self.now = 0
-        self.written = 0
+        self.sockets: list[Socket] = []
         self.queued: list[Flushable] = []
 
     def mark(self, item: Flushable) -> None:
@@ -32,7 +32,10 @@ class Turns:
         return Delivery(batches)
 
     def account(self, wire: Wire) -> None:
-        self.written += wire.size
+        wire.deliveries = 0
+
+    def write(self, fd: int, data: bytes, /) -> int:
+        return self.sockets[fd].write(data)
 
     def end(self) -> None:
         for item in self.queued:
@@ -41,28 +44,43 @@ class Turns:
 
 
 class Socket:
-    """A reader with a socket that may be full or gone, and a tape; what is offered is written later, in order."""
+    """A reader with a socket that may be full or gone, and a tape; what is offered is written later, in order.
+
+    `writes` is what was handed over, `received` what the kernel took, and `room` how much more it takes.
+    """
 
     dialect = Dialect.V1
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns) -> None:
+        self.fd = len(turns.sockets)
+        turns.sockets.append(self)
         self.straight = True
         self.gone = False
-        self.buffered = 0
+        self.room_left = ROOM
+        self.kept = b""
+        self.received = b""
         self.writes: list[bytes] = []
         self.waiting: list[Batch] = []
         self.trace = Trace(0)
         self.tape = Tape(self.trace, lambda: 0)
         self.cut_off: set[str] = set()
 
-    def write_bytes(self, data: bytes) -> None:
-        if self.gone:
-            raise RuntimeError
-        self.buffered += len(data)
+    def write(self, data: bytes) -> int:
+        """What the kernel does."""
+        assert self.straight
         self.writes.append(data)
+        if self.gone:
+            raise BrokenPipeError
+        if not self.room_left:
+            raise BlockingIOError
+        taken = data[: self.room_left]
+        self.room_left -= len(taken)
+        self.received += taken
+        return len(taken)
 
-    def has_room(self) -> bool:
-        return self.buffered <= FULL
+    def keep(self, data: bytes, written: int) -> None:
+        self.kept += data[written:]
+        self.straight = False
 
     def take(self, delivery: Delivery) -> None:
         for batch in delivery.batches:
@@ -75,10 +93,12 @@ class Socket:
 
     def recover(self) -> None:
         """Write all that waits, as a session does once its socket has room."""
-        self.buffered = 0
+        self.received += self.kept
+        self.kept, self.room_left = b"", ROOM
         for batch in self.waiting:
             wire = make_wire(batch.messages, self.dialect)
-            self.write_bytes(wire.data)
+            self.writes.append(wire.data)
+            self.received += wire.data
             self.tape.wrote(wire)
         self.waiting.clear()
         self.straight = not self.gone
@@ -86,7 +106,7 @@ class Socket:
     def suffer(self, what: str) -> None:
         """What may happen to a client."""
         if what == "fill":
-            self.straight = False
+            self.room_left = 0
         elif what == "recover" and not self.gone:
             self.recover()
         elif what == "lose":
@@ -143,7 +163,8 @@ steps = st.lists(
 def test_whatever_happens_each_reader_is_booked_what_it_got_and_gets_all_unless_its_socket_is_gone(
     story: list[tuple[str, int]],
 ) -> None:
-    turns, readers = Turns(), [Socket() for _ in range(4)]
+    turns = Turns()
+    readers = [Socket(turns) for _ in range(4)]
     group = new_group(turns)
     seq = 0
     due: dict[Socket, list[int]] = {reader: [] for reader in readers}
@@ -166,27 +187,33 @@ def test_whatever_happens_each_reader_is_booked_what_it_got_and_gets_all_unless_
     for reader in readers:
         if not reader.gone:
             reader.recover()
+            assert reader.received == b"".join(reader.writes)
             assert len(reader.writes) == len(due[reader])
             assert all(b'"seq":%d}' % each in data for each, data in zip(due[reader], reader.writes, strict=True))
         reader.check()
 
 
-def test_a_reader_whose_socket_is_full_is_written_to_straight_only_until_the_next_look() -> None:
-    turns, slow, quick = Turns(), Socket(), Socket()
+def test_what_a_full_socket_does_not_take_is_kept_and_what_follows_waits_for_it() -> None:
+    turns = Turns()
+    slow, quick = Socket(turns), Socket(turns)
     group = new_group(turns)
     group.add(slow)
     group.add(quick)
     for seq in range(1, 5001):
         cast(group, seq, turns)
-        quick.buffered = 0
-    assert FULL < slow.buffered < FULL + LOOK_EVERY + 1000
+        quick.room_left = ROOM
+    assert len(slow.received) == ROOM
+    assert len(slow.kept) < 1000
     assert not slow.straight
     assert quick.straight
     assert len(slow.writes) + len(slow.waiting) == len(quick.writes) == 5000
+    slow.recover()
+    assert slow.received == quick.received
 
 
 def test_a_reader_of_two_groups_has_its_records_in_the_order_in_which_they_were_written() -> None:
-    turns, reader = Turns(), Socket()
+    turns = Turns()
+    reader = Socket(turns)
     one, other = new_group(turns), new_group(turns)
     one.add(reader)
     other.add(reader)
@@ -202,7 +229,8 @@ def test_a_reader_of_two_groups_has_its_records_in_the_order_in_which_they_were_
 
 
 def test_what_is_pushed_before_a_groups_turn_has_come_is_one_write() -> None:
-    turns, reader = Turns(), Socket()
+    turns = Turns()
+    reader = Socket(turns)
     group = new_group(turns)
     group.add(reader)
     for seq in range(1, 4):

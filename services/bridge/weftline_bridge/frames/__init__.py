@@ -1,5 +1,6 @@
 """Encoded messages and the WebSocket frames they travel in; pure."""
 
+from weftline_bridge.frames.incoming import Incoming, Received
 from weftline_bridge.frames.messages import Batch, Delivery, Dialect, Message, StateKey, Wire, make_wire
 from weftline_bridge.frames.nesting import nests_deeper_than
 from weftline_bridge.frames.spans import EVENTS, TELEMETRY, About, Moment, Span, spans_of
@@ -12,9 +13,11 @@ __all__ = [
     "Batch",
     "Delivery",
     "Dialect",
+    "Incoming",
     "Message",
     "Moment",
     "Opcode",
+    "Received",
     "Span",
     "StateKey",
     "Wire",

@@ -9,8 +9,6 @@ from weftline_bridge.frames import Batch, Delivery, Dialect, Wire
 from weftline_bridge.hub.flushing import Flushable
 from weftline_bridge.recorder import Ledger, Tape
 
-LOOK_EVERY = 64 * 1024
-
 MOST_READERS = 128
 """So that others get their turn between the groups, and what comes meanwhile goes with the later ones."""
 
@@ -24,18 +22,18 @@ class Reader(Protocol):
 
     @property
     def straight(self) -> bool:
-        """Whether nothing waits for it, so that `write_bytes` may be called while it has room."""
+        """Whether nothing waits for it, so that one may write to `fd`, if `keep` gets what is left over."""
 
     @property
-    def write_bytes(self) -> Callable[[bytes], object]:
-        """Write to its socket; raises RuntimeError when that is gone."""
+    def fd(self) -> int:
+        """The descriptor of its socket."""
+
+    def keep(self, data: bytes, written: int) -> None:
+        """Take what its socket did not take of `data`, which is all but the first `written` bytes."""
 
     @property
     def tape(self) -> Tape:
         """Where it is booked what was written."""
-
-    def has_room(self) -> bool:
-        """Whether its socket is not too full."""
 
     def offer(self, batch: Batch) -> None:
         """Take a batch for this reader in particular, without waiting and without failing."""
@@ -69,9 +67,8 @@ class Turns(Protocol):
     def account(self, wire: Wire) -> None:
         """Count what was written of a wire."""
 
-    @property
-    def written(self) -> int:
-        """The bytes of all wires that were accounted for, whoever they were written to."""
+    def write(self, fd: int, data: bytes, /) -> int:
+        """Write to a socket without waiting: how many bytes it took. Raises OSError when it takes none, or is gone."""
 
 
 class Group:
@@ -80,7 +77,7 @@ class Group:
     The clock is in ms since the Unix epoch.
     """
 
-    __slots__ = ("_clock", "_ledger", "_looked_at", "_pending", "_turns", "dialect", "readers")
+    __slots__ = ("_clock", "_ledger", "_pending", "_turns", "dialect", "readers")
 
     def __init__(self, dialect: Dialect, turns: Turns, clock: Callable[[], int]) -> None:
         self.dialect = dialect
@@ -89,7 +86,6 @@ class Group:
         self._clock = clock
         self._pending: list[Batch] = []
         self._ledger = Ledger()
-        self._looked_at = -1
 
     def add(self, reader: Reader) -> None:
         """Add a reader, unless it is here."""
@@ -115,27 +111,25 @@ class Group:
             self._write(self._turns.share(batches))
 
     def _write(self, delivery: Delivery) -> None:
-        wire, written = delivery.wire(self.dialect), self._turns.written
-        data = wire.data
+        wire = delivery.wire(self.dialect)
+        data, size = wire.data, wire.size
         if not data:
             return
-        # Asking a socket how full it is costs a tenth of a write, and none can be much fuller than when it was last
-        # asked, unless much has been written since, here or to another group.
-        look, self._looked_at = self._looked_at != written // LOOK_EVERY, written // LOOK_EVERY
-        ledger = self._ledger
+        ledger, write = self._ledger, self._turns.write
         ledger.book(wire, self._clock())
         apart: list[Reader] = []
         # This is run for every event and every reader, with nothing of it in the processor's cache: it touches no
-        # object but the reader and its transport. What else is to be kept of a write the ledger keeps for all.
+        # object but the reader. What else is to be kept of a write the ledger keeps for all.
         for reader in self.readers:
-            if reader.straight and (not look or reader.has_room()):
-                write = reader.write_bytes
-                try:
-                    write(data)
-                    continue
-                except RuntimeError:
-                    pass
-            apart.append(reader)
+            if not reader.straight:
+                apart.append(reader)
+                continue
+            try:
+                written = write(reader.fd, data)
+            except OSError:
+                written = 0
+            if written != size:
+                reader.keep(data, written)
         wire.deliveries += len(self.readers) - len(apart)
         for reader in apart:
             reader.tape.missed(ledger)

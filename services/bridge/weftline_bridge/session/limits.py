@@ -1,13 +1,8 @@
-"""What one connection may cost, and the type of its socket."""
+"""What one connection may cost."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-from aiohttp import web
-
-Socket = web.WebSocketResponse[Literal[False]]
 
 _PATIENCE_PARTS = 6
 

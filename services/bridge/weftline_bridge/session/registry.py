@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from weftline_bridge.session.gatekeeper import Gatekeeper
 from weftline_bridge.session.session import Session
 
 MAX_RECONNECT_MS = 5000
+ABORT_SECONDS = 1.0
+"""How long the end waits for connections that were cut to be taken off the books."""
 
 _SPREAD = 0.6
 _SPREAD_STEP = 0.05
@@ -124,6 +127,9 @@ class Registry:
         except TimeoutError:
             for session in self:
                 session.abort()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ABORT_SECONDS):
+                    await self._empty.wait()
 
     async def _close_all(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 from weftline_bridge.auth import Identity
-from weftline_bridge.frames import Batch, Delivery, Dialect, Message, Opcode, Wire, frame, make_wire
+from weftline_bridge.frames import Batch, Delivery, Dialect, Message, Wire, make_wire
 from weftline_bridge.hub import Flusher
 from weftline_bridge.metrics import Metrics
 from weftline_bridge.outbox import Ladder, Mode, Outbox, Tally
@@ -17,6 +17,7 @@ from weftline_bridge.session.closing import end_connection
 from weftline_bridge.session.limits import SessionLimits
 from weftline_bridge.session.pings import ping_frame, round_trip
 from weftline_bridge.session.slowness import as_messages, count
+from weftline_bridge.session.socket import ClientSocket
 
 HIGH_WATER = 256 * 1024
 
@@ -29,14 +30,13 @@ class Session:
 
     `since` is in ms since the Unix epoch; `opened`, `heard` and `pinged` are times of the loop's clock,
     `rtt` is in seconds and None until it was measured. `identity` is None until the client has shown who it is.
-    While it is `straight` nothing waits for it, and who sees to it that the socket has room may call `write_bytes`.
+    While it is `straight` nothing waits for it, so that one may write to `fd` if `keep` gets what is left over.
     """
 
     __slots__ = (
         "__weakref__",
         "_accepted",
         "_blocked",
-        "_buffered",
         "_closer",
         "_dirty",
         "_flusher",
@@ -49,11 +49,12 @@ class Session:
         "_progress",
         "_relieve",
         "_room",
+        "_socket",
         "_told",
-        "_transport",
         "address",
         "close_code",
         "dialect",
+        "fd",
         "heard",
         "id",
         "identity",
@@ -64,7 +65,6 @@ class Session:
         "since",
         "straight",
         "tape",
-        "write_bytes",
     )
 
     def __init__(
@@ -72,7 +72,7 @@ class Session:
         connection_id: str,
         dialect: Dialect,
         *,
-        transport: asyncio.WriteTransport,
+        socket: ClientSocket,
         address: str,
         flusher: Flusher,
         limits: SessionLimits,
@@ -92,10 +92,9 @@ class Session:
         self.rtt: float | None = None
         self.received = 0
         self.close_code: int | None = None
-        self._transport = transport
-        self.write_bytes = transport.write
-        self._buffered = transport.get_write_buffer_size
-        self.straight = True
+        self._socket = socket
+        self.fd = socket.fd
+        self.straight = not socket.full
         self._flusher = flusher
         self._limits = limits
         self._mint = mint
@@ -126,7 +125,7 @@ class Session:
     @property
     def queued_bytes(self) -> int:
         """Bytes that wait, here and in the socket's buffer."""
-        return self._outbox.weight + self._transport.get_write_buffer_size()
+        return self._outbox.weight + self._socket.buffered()
 
     @property
     def mode(self) -> Mode:
@@ -141,8 +140,19 @@ class Session:
     def reopen(self, workflow_id: str) -> None:
         """Queue the events of a workflow again."""
         self._outbox.reopen(workflow_id)
-        if not self._outbox.holding:
-            self.straight = not self._dirty and not self._outbox.cut
+        self._straighten()
+
+    def filled(self) -> None:
+        """The socket takes no more for now."""
+        self.straight = False
+
+    def emptied(self) -> None:
+        """The socket has taken all that it was given."""
+        self._straighten()
+
+    def keep(self, data: bytes, written: int) -> None:
+        """Take what the socket did not take of `data`, which is all but the first `written` bytes."""
+        self._socket.keep(data, written)
 
     def offer(self, batch: Batch) -> None:
         """Queue a batch; it is written at the end of this turn of the loop if the socket has room."""
@@ -158,20 +168,11 @@ class Session:
             self.straight = False
             self._flusher.mark(self)
 
-    def has_room(self) -> bool:
-        """Whether the socket is not too full for more to be written."""
-        return self._buffered() <= HIGH_WATER
-
     def take(self, delivery: Delivery) -> None:
-        """Write at once what many clients get alike, unless something waits or the socket is too full."""
-        if self.straight and self.has_room():
+        """Write at once what many clients get alike, unless something waits."""
+        if self.straight:
             wire = delivery.wires[self.dialect] or delivery.wire(self.dialect)
-            try:
-                self.write_bytes(wire.data)
-            except RuntimeError:
-                # The socket is gone; the task that reads from it is about to notice.
-                self.straight = False
-                return
+            self._socket.write(wire.data)
             wire.deliveries += 1
             self.tape.took(delivery, wire, self.dialect)
             return
@@ -186,7 +187,7 @@ class Session:
         """Return when all that was queued has been handed to the socket, and the socket has room for more."""
         if self._closer is not None:
             await asyncio.wait({self._closer})
-        elif self._dirty or self._outbox.holding or self._buffered() > HIGH_WATER:
+        elif self._dirty or self._outbox.holding or self._socket.buffered() > HIGH_WATER:
             if self._room is None:
                 self._room = asyncio.get_running_loop().create_future()
             if not self._dirty and not self._outbox.holding:
@@ -198,13 +199,13 @@ class Session:
     def flush(self) -> None:
         """Write all that waits; when the socket is too full, hold it back and conflate it instead."""
         self._dirty = False
-        transport = self._transport
+        socket = self._socket
         if self._closer is not None or self._outbox.holding:
             return
-        if transport.is_closing():
+        if socket.is_closing():
             self._outbox.clear()
             return
-        if transport.get_write_buffer_size() > HIGH_WATER:
+        if socket.buffered() > HIGH_WATER:
             self._hold()
             return
         batches = self._outbox.take_batches()
@@ -214,18 +215,18 @@ class Session:
             self._flusher.account(wire)
         if self._told is not Mode.NORMAL:
             self._tell_mode()
-        self.straight = not self._outbox.cut
+        self._straighten()
         if self._room is not None:
-            if self._buffered() <= HIGH_WATER:
+            if socket.buffered() <= HIGH_WATER:
                 self._have_room()
             else:
                 self._await_progress()
 
     def watch(self, now: float) -> None:
         """Hold back what comes for a client that has taken nothing for a while, however little waits for it."""
-        if self._closer is not None or self._outbox.holding or self._transport.is_closing():
+        if self._closer is not None or self._outbox.holding or self._socket.is_closing():
             return
-        buffered = self._buffered()
+        buffered = self._socket.buffered()
         if not buffered or self._moved(now, buffered):
             self._progress = now
         elif now - self._progress > self._limits.blocked_seconds:
@@ -236,10 +237,10 @@ class Session:
 
     def poll(self, now: float) -> bool:
         """Write what was held back if the socket has room again; whether some is still held back."""
-        transport, outbox = self._transport, self._outbox
-        if self._closer is not None or transport.is_closing():
+        socket, outbox = self._socket, self._outbox
+        if self._closer is not None or socket.is_closing():
             return False
-        buffered = self._buffered()
+        buffered = socket.buffered()
         if not buffered or self._moved(now, buffered):
             self._blocked = False
         elif now - self._progress > self._limits.stall_seconds:
@@ -252,7 +253,7 @@ class Session:
             self._have_room()
             return False
         self._metrics.queue_depth.observe(outbox.weight)
-        while outbox.holding and not self._blocked and self._buffered() <= HIGH_WATER:
+        while outbox.holding and not self._blocked and socket.buffered() <= HIGH_WATER:
             self._tell_mode(outbox.lag(now))
             held = as_messages(outbox.take_held(_HELD_CHUNK), self._mint, self._metrics)
             if held:
@@ -260,18 +261,20 @@ class Session:
         if outbox.holding:
             return True
         self._tell_mode()
-        self.straight = not self._dirty and not outbox.cut
+        self._straighten()
         self._have_room()
         return False
 
     def ping(self, now: float) -> None:
         """Send a ping that carries the time."""
         self.pinged = now
-        self._control(ping_frame(now))
+        self.control(ping_frame(now))
 
-    def pong(self, payload: bytes) -> None:
-        """Answer a ping."""
-        self._control(frame(payload, Opcode.PONG))
+    def control(self, frames: bytes) -> None:
+        """Write control frames, past all that waits."""
+        if self._closer is None and not self._socket.is_closing():
+            self._socket.write(frames)
+            self.tape.controlled(len(frames))
 
     def ponged(self, payload: bytes, now: float) -> None:
         """Take the answer to a ping."""
@@ -289,8 +292,8 @@ class Session:
         """Write what waits, if there is room, and close; at most once, and without waiting for it."""
         if self._closer is not None:
             return
-        transport = self._transport
-        if not self._outbox.holding and not transport.is_closing() and transport.get_write_buffer_size() <= HIGH_WATER:
+        socket = self._socket
+        if not self._outbox.holding and not socket.is_closing() and socket.buffered() <= HIGH_WATER:
             for batch in self._outbox.take_batches():
                 self._write_now(batch.messages)
         self._count()
@@ -302,12 +305,13 @@ class Session:
         self._hung_up = asyncio.Event()
         if self._gone:
             self._hung_up.set()
-        ending = end_connection(self._transport, code, reason, self._hung_up)
+        ending = end_connection(socket, code, reason, self._hung_up)
         self._closer = asyncio.create_task(ending, name=f"close-{self.id}")
 
     def hung_up(self) -> None:
         """Nothing more comes from the client: it has closed, or is gone."""
         self._gone = True
+        self.straight = False
         if self._hung_up is not None:
             self._hung_up.set()
 
@@ -322,7 +326,11 @@ class Session:
         self._outbox.clear()
         self._flusher.forget(self)
         self._have_room()
-        self._transport.abort()
+        self._socket.abort()
+
+    def _straighten(self) -> None:
+        waits = self._dirty or self._outbox.holding or self._outbox.cut or self._socket.full
+        self.straight = not waits and self._closer is None and not self._gone
 
     def _hold(self) -> None:
         self.straight = False
@@ -337,7 +345,7 @@ class Session:
 
     def _await_progress(self) -> float:
         """Be polled until the socket has room again; the time now, from which on it must take something."""
-        self._accepted = self.tape.sent_bytes - self._buffered()
+        self._accepted = self.tape.sent_bytes - self._socket.buffered()
         self._progress = self._flusher.now()
         self._flusher.slow(self)
         return self._progress
@@ -353,7 +361,7 @@ class Session:
     def _tell_mode(self, lag: float = 0.0) -> None:
         """Tell the client how it is served, if that has changed."""
         mode = self._outbox.mode
-        if mode is not self._told and self._closer is None and not self._transport.is_closing():
+        if mode is not self._told and self._closer is None and not self._socket.is_closing():
             self._told = mode
             if self.dialect is Dialect.V1:
                 self._write_now([self._mint.delivery(mode, int(lag * 1000))])
@@ -364,7 +372,7 @@ class Session:
 
     def _write(self, wire: Wire) -> None:
         if wire.data:
-            self._transport.write(wire.data)
+            self._socket.write(wire.data)
             wire.deliveries += 1
             self.tape.wrote(wire)
 
@@ -372,11 +380,6 @@ class Session:
         wire = make_wire(messages, self.dialect)
         self._write(wire)
         self._flusher.account(wire)
-
-    def _control(self, data: bytes) -> None:
-        if self._closer is None and not self._transport.is_closing():
-            self._transport.write(data)
-            self.tape.controlled(len(data))
 
     def _have_room(self) -> None:
         if self._room is not None:
