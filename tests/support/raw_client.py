@@ -42,9 +42,9 @@ class RawClient:
 
     @classmethod
     async def connect(
-        cls, address: tuple[str, int], *, protocol: str = "weftline.v1", buffer: int | None = 4096
+        cls, address: tuple[str, int], *, protocol: str = "weftline.v1", buffer: int | None = 4096, early: bytes = b""
     ) -> RawClient:
-        """Connect and shake hands; a small receive buffer lets the server find the socket full soon."""
+        """Connect and shake hands, with `early` sent along; a small receive buffer is full soon."""
         loop = asyncio.get_running_loop()
         sock = socket.socket()
         if buffer is not None:
@@ -64,7 +64,7 @@ class RawClient:
                 ]
                 if protocol:
                     lines.append(f"Sec-WebSocket-Protocol: {protocol}")
-                await loop.sock_sendall(sock, ("\r\n".join(lines) + "\r\n\r\n").encode())
+                await loop.sock_sendall(sock, ("\r\n".join(lines) + "\r\n\r\n").encode() + early)
                 while b"\r\n\r\n" not in client.received:
                     if not await client.read():
                         raise ConnectionError("the server closed during the handshake")

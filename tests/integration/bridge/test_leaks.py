@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import weakref
 
+from aiohttp import web
+
 from tests.support import events
 from tests.support.bridge import Client, RunningBridge, eventually, running_bridge
 from tests.support.scripted_executor import running_executor
@@ -50,6 +52,17 @@ async def test_connections_and_workflows_that_are_gone_leave_nothing_behind() ->
         assert await bridge.metric("weftline_bridge_connections", dialect="v1") == 0
         assert await bridge.metric("weftline_bridge_feeds") == 0
         assert await bridge.metric("weftline_bridge_slow_connections") == 0
+
+
+async def test_an_open_connection_keeps_nothing_of_how_it_was_opened() -> None:
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        clients = [await bridge.connect(), await bridge.connect("plain")]
+        for client in clients:
+            await client.of_type("system.status")
+        gc.collect()
+        kinds = (web.Request, web.RequestHandler, web.StreamResponse)
+        assert [each for each in gc.get_objects() if issubclass(type(each), kinds)] == []
+        assert len(bridge.bridge.registry) == 2
 
 
 async def test_a_client_that_leaves_in_the_middle_of_joining_leaves_nothing_behind() -> None:

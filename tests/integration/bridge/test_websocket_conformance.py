@@ -23,11 +23,17 @@ def closing(code: int, reason: bytes = b"") -> bytes:
     return frame(code.to_bytes(2, "big") + reason, CLOSE)
 
 
-async def with_client(test: Callable[[RunningBridge, RawClient], Awaitable[None]]) -> None:
-    """Run a test with a client of a bridge that takes messages of up to 4,096 bytes."""
+async def with_client(
+    test: Callable[[RunningBridge, RawClient], Awaitable[None]], early: bytes = b"", later: bytes = b""
+) -> None:
+    """Run a test with a client of a bridge that takes messages of up to 4,096 bytes.
+
+    The client sends `early` along with its handshake, and `later` once that is answered.
+    """
     async with running_executor() as executor, running_bridge(executor, max_message_bytes=LIMIT) as bridge:
-        client = await RawClient.connect(bridge.bridge.address)
+        client = await RawClient.connect(bridge.bridge.address, early=early)
         try:
+            await client.send(later)
             await test(bridge, client)
             await eventually(lambda: len(bridge.bridge.registry) == 0)
         finally:
@@ -63,6 +69,34 @@ async def test_a_message_that_comes_byte_by_byte_is_a_message() -> None:
         await leave(client)
 
     await with_client(test)
+
+
+@pytest.mark.parametrize("sent_early", [1, 7, len(frame(SUBSCRIBE))])
+async def test_what_comes_along_with_the_handshake_is_taken_like_what_comes_later(sent_early: int) -> None:
+    async def test(_: RunningBridge, client: RawClient) -> None:
+        await client.read_until(lambda: b"workflow.subscribed" in client.received)
+        await leave(client)
+
+    sent = frame(SUBSCRIBE)
+    await with_client(test, early=sent[:sent_early], later=sent[sent_early:])
+
+
+async def test_what_is_wrong_with_what_comes_along_with_the_handshake_ends_the_connection() -> None:
+    async def test(_: RunningBridge, client: RawClient) -> None:
+        assert (await client.read_to_end())[1] == 1002
+        client.close()
+
+    await with_client(test, early=frame(SUBSCRIBE, masked=False))
+
+
+async def test_a_client_that_is_not_let_in_is_told_why_whatever_it_sent_along() -> None:
+    async with running_executor() as executor, running_bridge(executor, max_connections=1) as bridge:
+        await (await bridge.connect()).next()
+        client = await RawClient.connect(bridge.bridge.address, early=frame(SUBSCRIBE))
+        try:
+            assert (await client.read_to_end())[1] == 1013
+        finally:
+            client.close()
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1003, 1007, 1011, 3000, 4999])
@@ -108,6 +142,7 @@ async def test_a_close_is_answered_by_a_close(code: int) -> None:
             1009,
             id="a message far over the limit in fragments",
         ),
+        pytest.param(frame(SUBSCRIBE, masked=False), 1002, id="a frame without a mask"),
         pytest.param(b"\x81\xff" + (1 << 62).to_bytes(8, "big") + b"mask", 1009, id="a header that says 4 EiB"),
         pytest.param(frame(b"x", BINARY) * 3, 4400, id="binary messages, three in a row"),
     ],
@@ -116,7 +151,17 @@ async def test_what_a_client_must_not_do_ends_the_connection_with_the_right_code
     async def test(_: RunningBridge, client: RawClient) -> None:
         await client.send(sent)
         assert (await client.read_to_end())[1] == code
-        await client.send(closing(code))
+        client.close()
+
+    await with_client(test)
+
+
+async def test_a_client_that_goes_on_sending_what_is_not_taken_still_sees_why_it_is_closed() -> None:
+    async def test(_: RunningBridge, client: RawClient) -> None:
+        sending = asyncio.create_task(client.send(frame(b" " * 20_000_000)))
+        assert (await client.read_to_end())[1] == 1009
+        await sending
+        client.close()
 
     await with_client(test)
 

@@ -46,6 +46,9 @@ async def end_connection(socket: ClientSocket, code: int, reason: str, hung_up: 
     try:
         if not socket.is_closing():
             socket.write(socket.incoming.farewell(code, text))
+            if socket.incoming.failure is not None:
+                # What the client sends is not understood any more, so that its answer is not either.
+                socket.finish()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await hung_up.wait()

@@ -77,6 +77,10 @@ class ClientSocket(asyncio.Protocol):
         """Whether the connection ends, or has ended."""
         return self._transport.is_closing()
 
+    def finish(self) -> None:
+        """Tell the client that nothing more comes, after all that was written; what it sends is still taken."""
+        self._transport.write_eof()
+
     def abort(self) -> None:
         """End the connection at once, with what is kept."""
         self._transport.abort()
