@@ -173,6 +173,18 @@ def test_a_finally_node_of_unknown_outcome_does_not_run_again_by_a_stop(lives: L
     assert len(told(lives, model.NodeRunning)) == 2
 
 
+def test_a_run_that_was_terminated_stays_so_when_the_grace_of_an_earlier_stop_is_over(lives: Lives) -> None:
+    start(lives, definition([node("slow", "model.stubborn"), node("last", "model.safe", policy=FINALLY)]))
+    command(lives, "stop", grace_ms=30_000)
+    lives.store.turns = 5
+    lives.ask(lives.engine.commands.stop(lives.workflow_id, **BY, grace_ms=None))
+    lives.turn(2)
+    lives.pass_time(60)
+    lives.rest()
+    assert state(lives) == "ended"
+    assert not [event for event in told(lives, model.NodeRunning) if event.node == "last"]
+
+
 @pytest.mark.parametrize("policy", [{}, {"onError": "pause"}])
 def test_a_stop_bounds_finally_nodes_that_wait(lives: Lives, policy: dict[str, Any]) -> None:
     start(lives, definition([node("a"), node("last", "approval", policy={**FINALLY, **policy})]))

@@ -130,7 +130,8 @@ class Execution:
         return self._change(RunPaused, state, by=by, mode=mode, reason=reason)
 
     def _out_of_grace(self) -> None:
-        self.terminated = self.frontier.finishing
+        # A stop may have terminated the run meanwhile, and that is not taken back.
+        self.terminated = self.terminated or self.frontier.finishing
         self._abandon()
         self.settle()
 
