@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import accumulate
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
@@ -25,19 +33,8 @@ class Metrics:
         self.run_seconds = Histogram(
             f"{prefix}_run_duration_seconds", "From start to end of a run.", registry=self.registry, buckets=_SECONDS
         )
-        self.nodes_ended = Counter(
-            f"{prefix}_nodes_ended",
-            "Attempts that ended, by node type and outcome.",
-            ["type", "outcome"],
-            registry=self.registry,
-        )
-        self.node_seconds = Histogram(
-            f"{prefix}_node_duration_seconds",
-            "Duration of successful attempts, by node type.",
-            ["type"],
-            registry=self.registry,
-            buckets=_SECONDS,
-        )
+        self._attempts = _Attempts(prefix)
+        self.registry.register(self._attempts)
         self.nodes_running = Gauge(f"{prefix}_nodes_running", "Nodes that run now.", registry=self.registry)
         self.runs_waiting = Gauge(
             f"{prefix}_runs_waiting", "Runs with nodes that wait for a slot of the executor.", registry=self.registry
@@ -67,7 +64,6 @@ class Metrics:
             f"{prefix}_commit_failures", "Commits that the store refused.", registry=self.registry
         )
         self._make_watch_metrics(prefix)
-        self._nodes: dict[tuple[str, bool], tuple[Counter, Histogram]] = {}
         self.commands = Counter(
             f"{prefix}_commands", "Commands, by name and outcome.", ["command", "outcome"], registry=self.registry
         )
@@ -100,12 +96,52 @@ class Metrics:
 
     def node_ended(self, node_type: str, seconds: float, succeeded: bool) -> None:
         """Counts an attempt that ended; only the duration of a success is observed."""
-        children = self._nodes.get((node_type, succeeded))
-        if children is None:
-            outcome = "success" if succeeded else "error"
-            children = self.nodes_ended.labels(node_type, outcome), self.node_seconds.labels(node_type)
-            self._nodes[node_type, succeeded] = children
-        counter, histogram = children
-        counter.inc()
+        self._attempts.ended(node_type, seconds, succeeded)
+
+
+@dataclass(slots=True)
+class _Ends:
+    """How the attempts of one node type ended: successes by bucket of duration, and what they took together."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(_SECONDS) + 1))
+    seconds: float = 0.0
+    failed: int = 0
+
+
+class _Attempts(Collector):
+    """The attempts that ended, as plain numbers that become metrics when somebody asks for them.
+
+    There is one for each node of each run, and what a counter and a histogram do for one costs several times as much.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._types: dict[str, _Ends] = {}
+
+    def ended(self, node_type: str, seconds: float, succeeded: bool) -> None:
+        """See Metrics.node_ended."""
+        ends = self._types.get(node_type)
+        if ends is None:
+            ends = self._types[node_type] = _Ends()
         if succeeded:
-            histogram.observe(seconds)
+            ends.buckets[bisect_left(_SECONDS, seconds)] += 1
+            ends.seconds += seconds
+        else:
+            ends.failed += 1
+
+    def collect(self) -> Iterable[Metric]:
+        """See Collector; called in the thread of whoever asks."""
+        ended = CounterMetricFamily(
+            f"{self._prefix}_nodes_ended", "Attempts that ended, by node type and outcome.", labels=["type", "outcome"]
+        )
+        durations = HistogramMetricFamily(
+            f"{self._prefix}_node_duration_seconds", "Duration of successful attempts, by node type.", labels=["type"]
+        )
+        for node_type, ends in self._types.copy().items():
+            counts = list(accumulate(ends.buckets))
+            for outcome, count in (("success", counts[-1]), ("error", ends.failed)):
+                if count:
+                    ended.add_metric([node_type, outcome], count)
+            bounds = (*map(floatToGoString, _SECONDS), "+Inf")
+            durations.add_metric([node_type], list(zip(bounds, counts, strict=True)), ends.seconds)
+        return ended, durations
