@@ -242,12 +242,15 @@ class RunProjection:
         status = NODE_TRANSITIONS.get((before, type(event)))
         if status is None or self.state.final:
             raise IllegalTransition(f"node {node_id!r}", before, type(event).__name__)
-        state = self.node(node_id) if known is None else known
-        if state.status is NodeStatus.PENDING and state.reason in WAITS:
-            self.open_waits -= 1
-        if state.status is NodeStatus.RUNNING:
-            self.running_nodes -= 1
-        state.forget_end()
+        if known is None:
+            state = self.nodes[node_id] = NodeState()
+        else:
+            state = known
+            if before is NodeStatus.RUNNING:
+                self.running_nodes -= 1
+            elif before is NodeStatus.PENDING and state.reason in WAITS:
+                self.open_waits -= 1
+            state.forget_end()
         state.status = status
         return state
 
