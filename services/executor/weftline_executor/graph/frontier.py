@@ -69,6 +69,7 @@ class Frontier:
         for source, target in zip(graph.sources, graph.targets, strict=True):
             if self._final[target] and not self._final[source]:
                 self._edges[target] -= 1
+        self._missing = self._edges.copy()
         self.finishing = False
         self.undecided = size - self._finals
 
@@ -182,6 +183,7 @@ class Frontier:
                 self._edge_taken[edge] = 1
             if self._final[node] and not self._final[self._graph.sources[edge]]:
                 continue
+            self._missing[node] -= 1
             if outcome is Outcome.TAKEN:
                 self._taken[node] += 1
             else:
@@ -190,7 +192,7 @@ class Frontier:
                 else:
                     self._skipped[node] += 1
                 self._worst[node] = max(self._worst[node], outcome)
-            if not self._decided[node]:
+            if not self._decided[node] and (not self._missing[node] or node in self._graph.early):
                 self._evaluate(node, resolution, arrivals)
 
     def _evaluate(self, node: int, resolution: Resolution, arrivals: list[tuple[int, Outcome]]) -> None:

@@ -20,6 +20,9 @@ RULES = (
 """The named rules; they mean what they mean in Apache Airflow's trigger rules, `n_of` takes a number."""
 
 
+_EARLY = frozenset(("one_success", "one_failed", "always", "n_of"))
+
+
 class Verdict(Enum):
     """What a join rule says of a node."""
 
@@ -34,6 +37,11 @@ class Join:
 
     rule: str = DEFAULT_RULE
     count: int = 0
+
+    @property
+    def early(self) -> bool:
+        """Whether the rule may decide before all edges have arrived."""
+        return self.rule in _EARLY
 
     def decide(self, *, edges: int, taken: int, failed: int, skipped: int) -> Verdict:
         """Says what follows from the edges that have arrived so far, of all `edges` that lead to the node.

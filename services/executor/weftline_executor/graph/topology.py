@@ -12,12 +12,14 @@ class Graph:
     """Nodes and edges by index, in the order of the definition.
 
     `outgoing[i]` and `incoming[i]` list edge indices; `sources[e]` and `targets[e]` are node indices; `order` is a
-    topological order; `finals` are the nodes that run when all others have ended.
+    topological order; `finals` are the nodes that run when all others have ended; those that are `early` may be decided
+    before all their edges have arrived.
     """
 
     __slots__ = (
         "__weakref__",
         "config",
+        "early",
         "edges",
         "finals",
         "incoming",
@@ -35,6 +37,7 @@ class Graph:
         self.config = config
         self.index = dict(zip((node.id for node in self.nodes), _numbers(self.nodes), strict=True))
         self.finals = frozenset(index for index, node in enumerate(self.nodes) if node.policy.final)
+        self.early = frozenset(index for index, node in enumerate(self.nodes) if node.join.early)
         self.sources = [self.index[edge.source] for edge in self.edges]
         self.targets = [self.index[edge.target] for edge in self.edges]
         numbers = _numbers(self.edges)
