@@ -110,6 +110,10 @@ class Attempts:
         """The ids of the running nodes."""
         return tuple(attempt.node_id for attempt in self._running.values())
 
+    def let_go(self) -> None:
+        """The run has ended: forgets it. Attempts that were abandoned may still call, and are not heard."""
+        del self._run
+
     def elapsed(self) -> dict[int, int]:
         """How long each running node has run, in ms."""
         return {node: attempt.elapsed_ms() for node, attempt in self._running.items()}

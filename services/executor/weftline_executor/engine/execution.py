@@ -76,7 +76,7 @@ class Execution:
         self._runtime = runtime
         self._timers = RunTimers(runtime.loop)
         spent = 0.0 if self.state.final else projection.active_time(runtime.now()) / 1000
-        self._deadline = Deadline(self._timers, graph.config.deadline, spent, self._overrun)
+        self._deadline = Deadline(self._timers, graph.config.deadline, spent)
         self.progress = ProgressReport(graph, projection, runtime, self._working)
         self.scheduler = Scheduler(self, runtime, self._timers, self.progress.ahead)
         self.attempts = Attempts(self, runtime, self.journal, self._timers)
@@ -271,7 +271,7 @@ class Execution:
     def _time_deadline(self) -> None:
         """Lets the run's deadline come closer while it is active; the `finally` nodes are not bound by it."""
         active = self.projection.active_since is not None
-        self._deadline.active(active and not self._closed and not self.frontier.finishing)
+        self._deadline.active(active and not self._closed and not self.frontier.finishing, self._overrun)
 
     def _overrun(self) -> None:
         if not self._closed and self.state is not RunState.STOPPING:
@@ -292,6 +292,8 @@ class Execution:
             if self.projection.state.final and not self.ended.is_set():
                 self.ended.set()
                 self._runtime.on_ended(self.projection)
+                for part in (self.scheduler, self.attempts, self.waits):
+                    part.let_go()
             return
         if self.may_start:
             self.scheduler.advance()
@@ -337,7 +339,7 @@ class Execution:
         self.on_hold.clear()
         if self.state is not RunState.STOPPING:
             self._fault = self._fault or first_fault(self.graph, self.projection)
-        self._deadline.active(False)
+        self._deadline.active(False, self._overrun)
         self._bound_finals()
         self._resolve(self.frontier.finish())
         self.settle()

@@ -25,6 +25,10 @@ Working = Callable[[], tuple[Mapping[int, int], Sequence[int]]]
 """Gives how long each running node has run (in ms, by index), and about 256 ready nodes that have not started."""
 
 
+def _nothing() -> tuple[Mapping[int, int], Sequence[int]]:
+    return {}, ()
+
+
 class ProgressReport:
     """The telemetry of one run: at most ten messages a second about the run as a whole."""
 
@@ -115,6 +119,8 @@ class ProgressReport:
         if self._timer is not None:
             self._timer.cancel()
         self._told(self.current())
+        # It refers to the run, and the run to this.
+        self._working = _nothing
 
     def _changed(self) -> None:
         if self._timer is None:

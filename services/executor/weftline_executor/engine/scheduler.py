@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from weftline_executor.engine.attempts import Attempts
@@ -50,8 +50,7 @@ class Scheduler:
         self._timers = timers
         self._ready = ReadyQueue(ahead)
         self._advance_scheduled = False
-        # One object that the slots know this run by; a bound method is a new one each time.
-        self._wake: Callable[[], None] = self.advance_soon
+        self._over = False
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -101,14 +100,19 @@ class Scheduler:
     def line(self) -> Line:
         """All ready nodes in the order in which they will start, and which limit holds them, if one does."""
         limit = self._run.graph.config.concurrency
-        holds = WaitingFor.EXECUTOR_SLOT if self._runtime.slots.waits(self._wake) else WaitingFor.START
+        holds = WaitingFor.EXECUTOR_SLOT if self._runtime.slots.waits(self.advance_soon) else WaitingFor.START
         if limit and len(self._run.attempts) >= limit:
             holds = WaitingFor.RUN_SLOT
         return Line(self._ready.line(), holds, self._run.attempts.elapsed())
 
     def forget_slots(self) -> None:
         """Wants no slot of the executor any more."""
-        self._runtime.slots.forget(self._wake)
+        self._runtime.slots.forget(self.advance_soon)
+
+    def let_go(self) -> None:
+        """The run has ended: forgets it, since those that refer to each other are freed by the collector only."""
+        self._over = True
+        del self._run
 
     def advance_soon(self) -> None:
         """Starts what can start in the next turn of the loop."""
@@ -118,7 +122,7 @@ class Scheduler:
 
     def advance(self) -> None:
         """Starts ready nodes, the one with the longest path ahead first, as far as the limits allow."""
-        run, slots = self._run, self._runtime.slots
+        run, slots, wake = self._run, self._runtime.slots, self.advance_soon
         limit = run.graph.config.concurrency
         launched = 0
         while self._ready and run.may_start and not slots.closed:
@@ -127,7 +131,7 @@ class Scheduler:
             if launched == LAUNCHES_PER_TURN:
                 self.advance_soon()
                 return
-            if (limit and len(run.attempts) >= limit) or not slots.acquire(self._wake):
+            if (limit and len(run.attempts) >= limit) or not slots.acquire(wake):
                 for node in self._ready.announce(ANNOUNCEMENTS_PER_COMMIT):
                     run.attempts.pend(node, run.attempts.number(node), PendingReason.CONCURRENCY)
                 return
@@ -138,9 +142,10 @@ class Scheduler:
 
     def _advance_later(self) -> None:
         self._advance_scheduled = False
-        self._run.settle()
+        if not self._over:
+            self._run.settle()
         # It may have been woken for a slot that it has no use for any more.
-        self._runtime.slots.pass_on(self._wake)
+        self._runtime.slots.pass_on(self.advance_soon)
 
     def _retry(self, node: int) -> None:
         self.push(node)

@@ -55,6 +55,10 @@ class Waits:
     def __contains__(self, node: int) -> bool:
         return node in self._waiting
 
+    def let_go(self) -> None:
+        """The run has ended: forgets it."""
+        del self._run
+
     def event(self, node: int) -> str:
         """The name of the event that a node waits for; empty for another wait."""
         return self._events.get(node, "")
