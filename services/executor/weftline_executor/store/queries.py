@@ -10,6 +10,9 @@ NEWEST_RUN = "SELECT coalesce(max(key), 0) FROM run"
 WORKFLOW_KEYS = "SELECT json_group_object(id, key) FROM workflow WHERE id IN (SELECT value FROM json_each(?))"
 RUN_KEYS = "SELECT json_group_object(id, key) FROM run WHERE id IN (SELECT value FROM json_each(?))"
 
+# In half the time of the same for many, since SQLite keeps no table for the one row; its values in the same order.
+MOVE_HEAD = "UPDATE workflow SET head = ?3 WHERE key = ?1 AND head = ?2"
+
 # For many rows at once, which stand where `{values}` does.
 INSERT_WORKFLOWS = (
     "INSERT INTO workflow (key, id, head, oldest) SELECT column1, column2, 0, 1 FROM (VALUES {values}) WHERE true"

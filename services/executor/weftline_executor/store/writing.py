@@ -84,7 +84,8 @@ class BatchWriter:
         return stored
 
     def _write_all(self, rows: _Rows) -> None:
-        moved = self._write(queries.MOVE_HEADS, [(key, *move) for key, move in rows.moves.items()])
+        heads = [(key, *move) for key, move in rows.moves.items()]
+        moved = self._write(queries.MOVE_HEADS if len(heads) > 1 else queries.MOVE_HEAD, heads)
         if moved != len(rows.moves):
             raise self._stale(rows.moves)
         self._write(queries.INSERT_RUNS, rows.runs)
