@@ -25,7 +25,7 @@ from weftline_bridge.session.limits import SessionLimits
 from weftline_bridge.session.registry import Registry
 from weftline_bridge.session.session import Session
 from weftline_bridge.session.socket import ClientSocket
-from weftline_bridge.session.upgrade import Upgraded, upgrade
+from weftline_bridge.session.upgrade import upgrade
 from weftline_bridge.settings import Settings
 from weftline_bridge.tracing import Tracer
 from weftline_bridge.upstream import ExecutorClient
@@ -94,24 +94,39 @@ class Endpoint:
         upgraded = await upgrade(request, protocol, self._settings.max_message_bytes * READ_FACTOR)
         if isinstance(upgraded, web.Response):
             return upgraded
-        if refusal is not None:
-            self._turn_away(upgraded, protocol, refusal)
-        else:
-            connection = self._connection(upgraded.socket, self._gatekeeper.address_of(request), dialect, identity)
-            self._begin(connection)
-            upgraded.socket.listen(connection, upgraded.early)
+        socket = upgraded.socket
+        try:
+            if refusal is not None:
+                self._turn_away(socket, protocol, refusal)
+            else:
+                self._begin(socket, self._gatekeeper.address_of(request), dialect, identity)
+            if upgraded.early:
+                socket.data_received(upgraded.early)
+        except BaseException:
+            # aiohttp knows of this connection no more, so that it would stay for ever.
+            socket.abort()
+            raise
         return upgraded.response
 
-    def _turn_away(self, upgraded: Upgraded, protocol: str, error: TurnedAwayError) -> None:
+    def _turn_away(self, socket: ClientSocket, protocol: str, error: TurnedAwayError) -> None:
         self._metrics.refused.labels(error.code.name.lower()).inc()
-        socket = upgraded.socket
         if error.again is not None and protocol == SUBPROTOCOL:
             advice = self._mint.draining(round(error.again * 1000))
             socket.write(frame(b"[%b]" % advice.data))
         leaving = Leaving()
-        socket.listen(leaving, upgraded.early)
+        socket.listen(leaving)
         ending = end_connection(socket, error.code, error.reason, leaving.hung_up)
         self._hub.tasks.start(ending, "turn-away")
+
+    def _begin(self, socket: ClientSocket, address: str, dialect: Dialect, identity: Identity | None) -> None:
+        connection = self._connection(socket, address, dialect, identity)
+        session = connection.session
+        self._registry.add(session)
+        socket.listen(connection)
+        if session.dialect is Dialect.V1:
+            session.send(self._mint.ready(self._ready(session)))
+        if session.identity is not None:
+            self._welcome(session)
 
     def _connection(
         self, socket: ClientSocket, address: str, dialect: Dialect, identity: Identity | None
@@ -146,14 +161,6 @@ class Endpoint:
             tracer=self._tracer,
         )
         return Connection(session, commands, self._intake, self._ended)
-
-    def _begin(self, connection: Connection) -> None:
-        session = connection.session
-        self._registry.add(session)
-        if session.dialect is Dialect.V1:
-            session.send(self._mint.ready(self._ready(session)))
-        if session.identity is not None:
-            self._welcome(session)
 
     def _ended(self, connection: Connection) -> None:
         connection.session.hung_up()

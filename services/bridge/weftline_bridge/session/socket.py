@@ -48,11 +48,9 @@ class ClientSocket(asyncio.Protocol):
         # So it says when it begins to keep something, and when it does no more.
         transport.set_write_buffer_limits(high=0)
 
-    def listen(self, listener: Listener, early: bytes = b"") -> None:
-        """Tell `listener` what comes from now on; `early` has come already."""
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` what comes from now on."""
         self._listener = listener
-        if early:
-            self.data_received(early)
 
     def write(self, data: bytes) -> None:
         """Write `data` after all that was written; nothing happens where the connection is gone."""
