@@ -8,7 +8,7 @@ import msgspec
 
 from tests.support import events
 from tests.support.bridge import eventually, running_bridge
-from tests.support.raw_client import RawClient
+from tests.support.raw_client import PING, RawClient, frame
 from tests.support.scripted_executor import running_executor
 
 LONG = "x" * 4000
@@ -36,6 +36,22 @@ async def test_a_reader_that_takes_nothing_is_closed_with_4508_and_can_resume_wi
         assert answer["payload"]["outcome"] == "resumed"
         assert await again.seqs("wf", last) == list(range(len(seen) + 1, last + 1))
         slow.close()
+
+
+async def test_answers_to_pings_do_not_pile_up_for_a_client_that_does_not_take_them() -> None:
+    pings = frame(b"x" * 125, PING) * 500
+    async with running_executor() as executor, running_bridge(executor) as bridge:
+        client = await RawClient.connect(bridge.bridge.address)
+        (session,) = bridge.bridge.registry
+        while not session.queued_bytes:
+            await client.send(pings)
+        for _ in range(40):
+            await client.send(pings)
+        await client.send(frame(b'{"id":"1","type":"workflow.subscribe","workflowId":"wf"}'))
+        await eventually(lambda: "wf" in bridge.bridge.hub.feeds and bridge.bridge.hub.feeds["wf"].caster.readers)
+        assert session.queued_bytes < 1 << 20
+        await client.read_until(lambda: b"workflow.subscribed" in client.received)
+        client.close()
 
 
 async def test_a_reader_that_stalls_is_closed_with_4508_after_a_while() -> None:

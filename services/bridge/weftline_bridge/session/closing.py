@@ -24,6 +24,9 @@ class Leaving:
         """See Listener."""
         if incoming.failure is not None or any(message.opcode is Opcode.CLOSE for message in messages):
             self.hung_up.set()
+        else:
+            # Nobody is answered any more, so nothing may pile up.
+            incoming.answers()
 
     def filled(self) -> None:
         """See Listener."""

@@ -74,10 +74,8 @@ class Intake:
             # In answer to the client's close, if the bridge has not begun to close itself.
             session.close(code, "")
             session.hung_up()
-        elif not session.closing:
-            answers = incoming.answers()
-            if answers:
-                session.control(answers)
+        else:
+            session.answer(incoming.answers())
 
     def _take_message(self, message: Received, connection: Connection) -> None:
         session = connection.session

@@ -268,13 +268,12 @@ class Session:
     def ping(self, now: float) -> None:
         """Send a ping that carries the time."""
         self.pinged = now
-        self.control(ping_frame(now))
+        self._control(ping_frame(now))
 
-    def control(self, frames: bytes) -> None:
-        """Write control frames, past all that waits."""
-        if self._closer is None and not self._socket.is_closing():
-            self._socket.write(frames)
-            self.tape.controlled(len(frames))
+    def answer(self, frames: bytes) -> None:
+        """Write what answers control frames, unless the client does not take it: then it would only pile up."""
+        if frames and self._socket.buffered() <= HIGH_WATER:
+            self._control(frames)
 
     def ponged(self, payload: bytes, now: float) -> None:
         """Take the answer to a ping."""
@@ -380,6 +379,11 @@ class Session:
         wire = make_wire(messages, self.dialect)
         self._write(wire)
         self._flusher.account(wire)
+
+    def _control(self, frames: bytes) -> None:
+        if self._closer is None and not self._socket.is_closing():
+            self._socket.write(frames)
+            self.tape.controlled(len(frames))
 
     def _have_room(self) -> None:
         if self._room is not None:
