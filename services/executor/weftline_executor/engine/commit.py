@@ -12,8 +12,18 @@ from weftline_executor.errors import BatchRefused, StoreUnavailable
 from weftline_executor.metrics import Metrics
 from weftline_executor.model.records import Batch
 from weftline_executor.store import Store
+from weftline_executor.store.batches import started
 
 RETRY_SECONDS = 1.0
+
+BURST_RUNS = 8
+BURST_SECONDS = 0.002
+"""So long the next commit waits after one of so many runs of which some began: more are about to, and go with it.
+
+Runs that are started together come one by one. If each commit took the few that had come, most of the CPU time would go
+into commits.
+"""
+
 _log = logging.getLogger(__name__)
 
 
@@ -29,7 +39,8 @@ class Committer:
     """Commits what writers have marked, one transaction at a time, and hands the durable batches to `on_committed`.
 
     `tell` is given the same batches when what `on_committed` made of them is on its way to the disk, or nothing is: the
-    disk is what the next nodes wait for, and watchers need not hold it up. Nothing else happens between the two.
+    disk is what the next nodes wait for, and watchers need not hold it up. Nothing else happens between the two. Where
+    many runs begin, they are told at once, and the next commit waits a moment.
     When the store can't write, `on_failure` is told and the same batches are tried again every second; nothing new is
     taken meanwhile, so the runs stand still. `healthy` says whether the last try succeeded. `on_refused` is told of
     batches that the store will never take, which are let go.
@@ -71,6 +82,10 @@ class Committer:
                 untold = ()
                 self._idle.set()
                 await self._wake.wait()
+            elif len(untold) >= BURST_RUNS and any(map(started, untold)):
+                self._tell(untold)
+                untold = ()
+                await asyncio.sleep(BURST_SECONDS)
             self._wake.clear()
             marked, self._marked = self._marked, []
             batches = [writer.take() for writer in marked]

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from msgspec import Raw
 
 from weftline_executor.engine import commit
-from weftline_executor.engine.commit import Committer
+from weftline_executor.engine.commit import BURST_RUNS, Committer
 from weftline_executor.engine.journal import Journal
 from weftline_executor.errors import BatchRefused, StaleWriter, StoreUnavailable
 from weftline_executor.metrics import Metrics
-from weftline_executor.model.events import LogWritten
+from weftline_executor.model.events import LogWritten, RunStarted
 from weftline_executor.model.records import Batch, Command
 from weftline_executor.model.states import LogLevel
 from weftline_executor.store import MemoryStore
@@ -116,6 +117,42 @@ async def test_what_is_said_during_an_append_goes_into_the_next(commits: Commits
     await commits.committer.drained()
     assert commits.store.asked == [["a"], ["a", "b"]]
     assert [len(batch.events) for told in commits.told for batch in told] == [1, 2, 1]
+
+
+async def second_append(commits: Commits, runs: int, start: bool) -> list[str]:
+    """Who is in the append after one of so many runs, when one goes on at once and another comes a little later."""
+    commits.store.allowed.clear()
+    for number in range(runs):
+        journal = commits.journal(f"w{number}")
+        seq = journal.next_seq()
+        line = LogWritten(seq, seq, LogLevel.INFO, "line")
+        journal.append(RunStarted(seq, seq, Raw(b"{}"), 1) if start else line)
+    while not commits.store.asked:
+        await asyncio.sleep(0)
+    write(commits.journal("at once"))
+    commits.store.allowed.set()
+    while not commits.told:
+        await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    write(commits.journal("later"))
+    await commits.committer.drained()
+    return commits.store.asked[1]
+
+
+@pytest.mark.parametrize(
+    ("runs", "start", "expected"),
+    [
+        (BURST_RUNS, True, ["at once", "later"]),
+        (BURST_RUNS - 1, True, ["at once"]),
+        (BURST_RUNS, False, ["at once"]),
+    ],
+)
+async def test_only_where_many_runs_begin_does_a_commit_wait_for_more(
+    commits: Commits, monkeypatch: pytest.MonkeyPatch, runs: int, start: bool, expected: list[str]
+) -> None:
+    monkeypatch.setattr(commit, "BURST_SECONDS", 0.05)
+    assert await second_append(commits, runs, start) == expected
 
 
 class EagerStore(SlowStore):
