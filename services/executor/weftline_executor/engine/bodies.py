@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import msgspec
-
 from weftline_executor.engine.attempt import Attempt, Reporter
 from weftline_executor.engine.body_output import body_output
+from weftline_executor.engine.body_workflow import body_workflow_id, with_params
 from weftline_executor.engine.large_outputs import LargeOutputs
 from weftline_executor.errors import ArtifactError, ExecutorFull, InvalidWorkflow, StoreUnavailable
 from weftline_executor.graph import Graph
@@ -29,7 +26,6 @@ PARENT_PAUSED = "parent_paused"
 PARENT_RESUMED = "parent_resumed"
 PARENT_STOPPED = "parent_stopped"
 _HELD = (RunState.PAUSING, RunState.PAUSED)
-_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Around(Protocol):
@@ -141,8 +137,8 @@ class Bodies:
             task.add_done_callback(self._tasks.discard)
         around, attempt = work.around, work.attempt
         parent = _parent(around, attempt, item)
-        workflow_id = _workflow_id(parent)
-        definition = _with_params(around.graph.nodes[attempt.index].body, params)
+        workflow_id = body_workflow_id(parent)
+        definition = with_params(around.graph.nodes[attempt.index].body, params)
         found = await self._begin(work, workflow_id, definition, parent)
         if isinstance(found, RunProjection):
             return await self._end(found)
@@ -368,19 +364,3 @@ def _since(work: _Work) -> int:
     """The first of the attempts that tries its bodies as this one does: those after a crash go on with it."""
     state = work.around.projection.nodes.get(work.attempt.node_id)
     return state.first_attempt if work.attempt.recovered and state is not None else work.attempt.number
-
-
-def _workflow_id(parent: ParentNode) -> str:
-    """The id of a body's workflow: the same whenever it is asked for, and of one run of the run around it alone."""
-    key = "\0".join((parent.run_id, parent.node_id, "" if parent.item is None else str(parent.item)))
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    node_id = _UNFIT.sub("-", parent.node_id)[:32]
-    item = "" if parent.item is None else f".{parent.item}"
-    return f"{parent.workflow_id[:48]}:{node_id}{item}:{digest}"
-
-
-def _with_params(body: bytes, params: Mapping[str, object]) -> bytes:
-    definition = msgspec.json.decode(body, type=dict[str, Any])
-    config = definition.get("config") or {}
-    definition["config"] = {**config, "params": {**(config.get("params") or {}), **params}}
-    return msgspec.json.encode(definition)
