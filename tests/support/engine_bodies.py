@@ -13,11 +13,15 @@ PARENT_PAUSED, PARENT_STOPPED = "parent_paused", "parent_stopped"
 
 
 class Run(Protocol):
-    """What is known of the run of a body: its state, the reason of that, and the code that it failed with."""
+    """What is known of the run of a body: its state, the reason of that, and the code that it failed with.
+
+    One that is `terminated` is waited for by nobody.
+    """
 
     state: str
     reason: str
     code: str
+    terminated: bool
 
 
 @dataclass(slots=True)
@@ -45,6 +49,11 @@ class Bodies:
     def ending(self) -> bool:
         """Whether those that are not paused come to their end, because somebody has stopped them."""
         return all(run.state in ("paused", "stopping") for run in self.active())
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the run around does not come to its end before one of them has."""
+        return any(not run.terminated for run in self.active())
 
     def begins(self, item: int, run: Run) -> None:
         """The run for an item begins: the first and only one."""
@@ -95,15 +104,15 @@ class Bodies:
     def _is_strict(self) -> bool:
         return self.body.items is None or self.body.on_error == "fail"
 
-    def at_rest(self, around: str, works: str, stops: bool) -> None:
+    def at_rest(self, around: str, works: str, stops: bool, halted: bool) -> None:
         """Asserts that they are as the run `around` them is, which is in that state, and that one of them goes on.
 
         Their node `works`: it is `running`, may go on by and by because it is `recovered`, or does neither. Where the
-        node is one of those that a stop ends, it `stops`.
+        node is one of those that a stop ends, it `stops`; in a run that is `halted`, nothing new begins.
         """
         active, states = self.active(), [run.state for run in self.active()]
-        # A stop skips a node that had not begun again after a crash, and its bodies clean up on their own.
-        cleaning = around == "stopping" and set(states) <= {"stopping"}
+        # Without a node that runs again after a crash, bodies clean up on their own.
+        cleaning = halted and set(states) <= {"stopping"}
         assert works or not active or cleaning, f"bodies are {states}, and their node has ended"
         if stops:
             assert set(states) <= {"stopping"}, f"the run around is {around}, and bodies are {states}"

@@ -49,7 +49,6 @@ class Reference(Standing):
         self.reason = ""
         self.code = ""
         self.generation = 1
-        self.terminated = False
         self._opened = opened
         self._said = said
         self._reused = reused
@@ -268,6 +267,7 @@ class Reference(Standing):
             self.state = event.status.value
         open_nodes = [n for n, node in self.nodes.items() if node.status in ("pending", "running")]
         assert not open_nodes, f"the run ended, and these are open: {open_nodes}"
+        assert not self.cleaning(), f"the run ended, and bodies of these clean up: {self.cleaning()}"
 
     def at_rest(self, now: int, full: bool) -> None:
         """Nothing happens until somebody does something: asserts that there is nothing that should.
@@ -286,7 +286,7 @@ class Reference(Standing):
         self._nothing_is_overdue(now)
         if self.state == "pausing" or (self.state == "stopping" and not self._finals_open()):
             busy = self.busy() if self.state == "pausing" else running
-            assert busy, f"the run is {self.state}, and nothing runs"
+            assert busy or self.cleaning(), f"the run is {self.state}, and nothing runs"
         elif self.state == "paused":
             running = [n for n in self.busy() if not ((bodies := self.nodes[n].bodies) and bodies.ending)]
             assert not running, f"{running} run in a paused run"
@@ -305,7 +305,10 @@ class Reference(Standing):
                 goes_on = node.status == "pending" and node.reason == "recovered"
                 works = "running" if node.status == "running" else "recovered" if goes_on else ""
                 try:
-                    node.bodies.at_rest(self.state, works, self.state == "stopping" and not node.step.final)
+                    stopping = self.state == "stopping"
+                    node.bodies.at_rest(
+                        self.state, works, stopping and not node.step.final, stopping or self.fault_in > 0
+                    )
                 except AssertionError as error:
                     error.add_note(f"the node is {node_id}")
                     raise
@@ -326,7 +329,7 @@ class Reference(Standing):
         later = [n for n in pending if self.nodes[n].reason == "retry" and self.nodes[n].due > now] + self.waiting()
         ready = [n for n in pending if n not in later and self.fate(n, self._batch + 1) == "run"]
         if self.fault_in and not self._finals_open():
-            assert running, "the run has failed, and does not end"
+            assert running or self.cleaning(), "the run has failed, and does not end"
         elif ready:
             full = full or 0 < self.plan.concurrency <= len(running)
             assert full, f"{ready} could run, and only {running} do"

@@ -45,6 +45,7 @@ class Standing:
         self.nodes = {step.id: Node(step, Bodies(step.body) if step.body else None) for step in plan.steps}
         self.state = ""
         self.fault_in = 0
+        self.terminated = False
 
     def running(self) -> list[str]:
         """The nodes that run, by the log."""
@@ -76,10 +77,17 @@ class Standing:
         """The nodes that run, but those that only wait for bodies that are paused."""
         return [node_id for node_id, node in self.nodes.items() if node.busy]
 
+    def cleaning(self) -> list[str]:
+        """The nodes that do not run, and whose bodies are waited for before the `finally` nodes run."""
+        if self.terminated:
+            return []
+        others = [(node_id, node) for node_id, node in self.nodes.items() if not node.step.final]
+        return [n for n, node in others if node.status != "running" and node.bodies and node.bodies.awaited]
+
     def finishing(self, before: int) -> bool:
         """Whether all but the `finally` nodes have come to their end, as what was told before a batch says."""
         halted = self.fault_in or self.state == "stopping"
-        return all(
+        return not self.cleaning() and all(
             node.status == "skipped"
             or (node.status == "success" and node.told_in < before)
             or (node.status == "error" and node.told_in < before and (node.handled != "pause" or bool(halted)))

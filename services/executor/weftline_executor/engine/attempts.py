@@ -54,6 +54,10 @@ class Run(Protocol):
         """Whether nothing new may start any more."""
 
     @property
+    def winds_up(self) -> bool:
+        """Whether nothing new may start, and what runs is waited for."""
+
+    @property
     def attempts(self) -> Reporter:
         """Takes log lines."""
 

@@ -41,6 +41,10 @@ class Around(Protocol):
     def attempts(self) -> Reporter:
         """Takes log lines."""
 
+    @property
+    def winds_up(self) -> bool:
+        """Whether nothing new may start, and what runs is waited for."""
+
     def works_on(self, node_id: str) -> bool:
         """Whether a node runs, or could."""
 
@@ -108,7 +112,10 @@ class _Work:
 
 
 class Bodies:
-    """The active runs of bodies. All methods are called in the engine's event loop."""
+    """The active runs of bodies; once those are `adopted` that go on from before the process died, all are known.
+
+    All methods are called in the engine's event loop.
+    """
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, runs: Mapping[str, BodyRun], starter: Starter, outputs: LargeOutputs
@@ -123,6 +130,7 @@ class Bodies:
         self._resumed: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._told: set[str] = set()
+        self.adopted = False
         self._closed = False
 
     def of(self, around: Around, attempt: Attempt) -> NodeBody:
@@ -142,6 +150,8 @@ class Bodies:
         found = await self._begin(work, workflow_id, definition, parent)
         if isinstance(found, RunProjection):
             return await self._end(found)
+        if found.ended.is_set():
+            return await self._end(found.projection)  # it had nothing to do
         self._works[workflow_id] = work
         work.runs[workflow_id] = self._of[around.run_id][workflow_id] = found
         self._follow(found, around, attempt)
@@ -237,8 +247,16 @@ class Bodies:
                 if not work.held and self._held.get(key) is work:
                     del self._held[key]
 
-    def adopt(self, run: BodyRun) -> None:
-        """A run was recovered that is a body's: it follows the run around it, and ends if that has ended."""
+    def recovered(self) -> None:
+        """All runs are known that go on from before the process died: each that is a body's follows the run around."""
+        runs = list(self._runs.values())
+        for run in runs:
+            self._adopt(run)
+        self.adopted = True
+        for run in runs:
+            run.settle()
+
+    def _adopt(self, run: BodyRun) -> None:
         parent = run.projection.parent
         if parent is None:
             return
@@ -247,6 +265,8 @@ class Bodies:
             self._stop(run, PARENT_ENDED, None)
             return
         self._of[parent.run_id][run.workflow_id] = run
+        if around.winds_up:
+            return  # which stops its bodies, and waits for them
         if not around.works_on(parent.node_id):
             self._stop(run, PARENT_STOPPED, None)
         elif around.state in _HELD and run.state is RunState.RUNNING:
@@ -317,15 +337,27 @@ class Bodies:
         for run in self._active(around):
             self._stop(run, PARENT_STOPPED, grace_ms)
 
+    def wind_up(self, around: Around, grace_ms: int) -> bool:
+        """A run comes to its end, and no node of it runs: stops the bodies that it has left, and gives whether any."""
+        active = self._active(around)
+        for run in active:
+            if run.state is not RunState.STOPPING:
+                self._stop(run, PARENT_STOPPED, grace_ms)
+        return bool(active)
+
     def ended(self, projection: RunProjection) -> None:
-        """A run has ended: nothing of it goes on, and whoever it belongs to may rest."""
+        """A run has ended: nothing of it goes on, and the run around it may end, too."""
         for run in list(self._of.pop(projection.run_id, {}).values()):
             self._stop(run, PARENT_ENDED, None)
         self._told.discard(projection.workflow_id)
-        if projection.parent is not None:
-            self._of[projection.parent.run_id].pop(projection.workflow_id, None)
-            if not self._of[projection.parent.run_id]:
-                del self._of[projection.parent.run_id]
+        parent = projection.parent
+        if parent is not None:
+            self._of[parent.run_id].pop(projection.workflow_id, None)
+            if not self._of[parent.run_id]:
+                del self._of[parent.run_id]
+            around = self._runs.get(parent.workflow_id)
+            if around is not None and around.run_id == parent.run_id:
+                around.settle()
 
     def _active(self, around: Around) -> list[BodyRun]:
         return list(self._of.get(around.run_id, {}).values())

@@ -94,12 +94,18 @@ class Execution:
         self._pause = ("drain", projection.reason)
         self._grace = GRACE_SECONDS
         self.terminated = self.state is RunState.STOPPING and projection.mode == TERMINATE
+        self._abandoned = self.terminated
         self._closed = False
 
     @property
     def halted(self) -> bool:
         """Whether nothing new may start any more: the run failed or is being stopped, and has no `finally` left."""
         return (self._fault is not None or self.state is RunState.STOPPING) and not self.frontier.finishing
+
+    @property
+    def winds_up(self) -> bool:
+        """Whether nothing new may start, and what runs is waited for."""
+        return self.halted and not self._abandoned
 
     @property
     def may_start(self) -> bool:
@@ -137,6 +143,7 @@ class Execution:
 
     def _abandon(self) -> None:
         """Waits for nothing that runs any longer."""
+        self._abandoned = True
         self._runtime.bodies.stopped(self, None)
         self.attempts.cancel()
         self.attempts.abandon()
@@ -303,6 +310,8 @@ class Execution:
             return  # what was completed meanwhile may have been the last; the run ends when it is resumed
         waits = self.scheduler.waiting or self.frontier.undecided or self.on_hold or self.waits
         if not self.attempts and (self.halted or self.terminated or not waits):
+            if self._bodies_clean_up():
+                return  # the end of each of them comes back here
             if self.frontier.has_finals and not self.frontier.finishing and not self.terminated:
                 self._finish_up()
             else:
@@ -310,6 +319,19 @@ class Execution:
         elif self.state is RunState.PAUSING:
             mode, reason = self._pause
             self._change(RunPaused, RunState.PAUSED, by=ENGINE, mode=mode, reason=reason)
+
+    def _bodies_clean_up(self) -> bool:
+        """Whether there are bodies whose node had not begun again after a crash; they are stopped, and waited for."""
+        bodies = self._runtime.bodies
+        if self._abandoned:
+            return False
+        if not bodies.adopted and any(node.body for node in self.graph.nodes):
+            return True  # there may be some
+        if not bodies.wind_up(self, round(self._grace * 1000)):
+            return False
+        if not self._timers.nodes("grace"):
+            self._timers.start("grace", RUN, self._grace, self._out_of_grace)
+        return True
 
     def works_on(self, node_id: str) -> bool:
         """Whether a node runs, or could."""
@@ -340,6 +362,7 @@ class Execution:
         if self.state is not RunState.STOPPING:
             self._fault = self._fault or first_fault(self.graph, self.projection)
         self._deadline.active(False, self._overrun)
+        self._timers.cancel("grace", RUN)
         self._bound_finals()
         self._resolve(self.frontier.finish())
         self.settle()

@@ -189,8 +189,7 @@ class Run(Execution):
                 self.attempts.cancel()
             elif held:
                 self._runtime.bodies.unpaused(self, grace_ms)
-            if self.attempts or self.frontier.finishing:
-                self._timers.start("grace", RUN, self._grace, self._out_of_grace)
+            self._timers.start("grace", RUN, self._grace, self._out_of_grace)
         self.settle()
         return seq
 

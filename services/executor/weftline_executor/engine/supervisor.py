@@ -189,8 +189,7 @@ class Engine:
             except Exception:
                 # What is wrong with one run must not keep the others from going on.
                 _log.critical("run %s of %s can't be recovered", record.run_id, record.workflow_id, exc_info=True)
-        for run in list(self.runs.values()):
-            self._bodies.adopt(run)
+        self._bodies.recovered()
         self._recovered.set()
 
     async def begin_body(
