@@ -6,8 +6,9 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVarTuple
 from unittest.mock import patch
 
 from tests.support import engine_gates
@@ -24,10 +25,14 @@ from weftline_executor.store import MemoryStore
 SLOTS = 3
 BEGINNING = 1_800_000_000_000
 REST_SECONDS = 20.0
+MOMENT = 0.01
+"""Seconds. Who waits for less, as a commit does for others, is at work; for more it takes time that passes."""
+
 TURNS = 4
 """How many turns of the loop in a row must find nothing to do."""
 
 _ids = itertools.count()
+Args = TypeVarTuple("Args")
 
 
 class MortalStore(MemoryStore):
@@ -74,13 +79,19 @@ class MortalStore(MemoryStore):
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop whose time stands still until it is set forward."""
+    """An event loop whose time stands still until it is set forward; what waits for less than `MOMENT` waits a turn."""
 
     ahead = 0.0
 
     def time(self) -> float:
         """See AbstractEventLoop."""
         return self.ahead
+
+    def call_later(
+        self, delay: float, callback: Callable[[*Args], object], *args: *Args, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See AbstractEventLoop."""
+        return super().call_later(0 if delay < MOMENT else delay, callback, *args, context=context)
 
 
 class SameLoop:
