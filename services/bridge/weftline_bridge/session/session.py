@@ -169,8 +169,8 @@ class Session:
             self._flusher.mark(self)
 
     def take(self, delivery: Delivery) -> None:
-        """Write at once what many clients get alike, unless something waits."""
-        if self.straight:
+        """Write at once what many clients get alike, unless something waits here or too much in the socket."""
+        if self._nothing_waits() and self._socket.buffered() <= HIGH_WATER:
             wire = delivery.wires[self.dialect] or delivery.wire(self.dialect)
             self._socket.write(wire.data)
             wire.deliveries += 1
@@ -328,8 +328,12 @@ class Session:
         self._socket.abort()
 
     def _straighten(self) -> None:
-        waits = self._dirty or self._outbox.holding or self._outbox.cut or self._socket.full
-        self.straight = not waits and self._closer is None and not self._gone
+        self.straight = self._nothing_waits() and not self._socket.full
+
+    def _nothing_waits(self) -> bool:
+        """Whether what is written to the socket now comes after all that was offered."""
+        waits = self._dirty or self._outbox.holding or self._outbox.cut
+        return not waits and self._closer is None and not self._gone
 
     def _hold(self) -> None:
         self.straight = False
