@@ -15,7 +15,7 @@ class Listener(Protocol):
     """Whom a socket tells what becomes of it."""
 
     def received(self, messages: Sequence[Received], incoming: Incoming) -> None:
-        """Messages have come, and nothing else that matters, or the client has closed or broken the rules."""
+        """Messages have come, maybe none; `incoming` says whether the client has closed, or broken the rules."""
 
     def filled(self) -> None:
         """The kernel takes no more: what is written is kept."""
