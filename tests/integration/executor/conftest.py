@@ -1,10 +1,11 @@
 """What the integration tests of the executor share."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.engine_lives import Lives
 from tests.support.executor_client import Client
 from tests.support.executor_engine import RunningExecutor, running_executor
 from tests.support.executor_gates import Gate, Marks, Notes
@@ -39,3 +40,12 @@ def marks(tmp_path: Path) -> Marks:
 def notes(tmp_path: Path) -> Notes:
     """Where nodes in worker processes write something down."""
     return Notes(tmp_path / "notes")
+
+
+@pytest.fixture
+def lives() -> Iterator[Lives]:
+    """An engine that lives again and again over one store."""
+    made = Lives()
+    made.begin()
+    yield made
+    made.die()

@@ -2,56 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.engine_lives import SLOTS, Lives
 from tests.support.engine_plans import FAILS
+from tests.support.engine_stories import command, crash, opens, start
 from tests.support.executor_graphs import definition, node
 from weftline_executor.model import events as model
 
-START: dict[str, Any] = {"by": "ada", "command_id": ""}
-BY: dict[str, Any] = {**START, "reason": ""}
 FINALLY = {"finally": True}
 LAST = node("last", "model.safe", policy=FINALLY)
-
-
-@pytest.fixture
-def lives() -> Iterator[Lives]:
-    made = Lives()
-    made.begin()
-    yield made
-    made.die()
 
 
 def sub(inner: str = "model.safe") -> dict[str, Any]:
     """A node whose body has a node of this type, and one that cleans up."""
     nodes = [node("in", inner), node("clean", "model.safe", policy=FINALLY)]
     return node("sub", "workflow", workflow={"nodes": nodes, "edges": []})
-
-
-def start(lives: Lives, *nodes: dict[str, Any], edges: tuple[str, ...] = ()) -> None:
-    lives.ask(lives.engine.commands.start(lives.workflow_id, definition(list(nodes), *edges).encode(), **START))
-    lives.rest()
-
-
-def command(lives: Lives, name: str, **more: Any) -> None:
-    """Asks something of the run, and waits for what follows."""
-    lives.ask(getattr(lives.engine.commands, name)(lives.workflow_id, **BY, **more))
-    lives.rest()
-
-
-def opens(lives: Lives, name: str, outcome: str = "") -> None:
-    lives.board.open(name, outcome)
-    lives.rest()
-
-
-def crash(lives: Lives, times: int = 1) -> None:
-    for _ in range(times):
-        lives.die()
-        lives.begin()
 
 
 def ends(lives: Lives) -> list[tuple[str, str]]:
@@ -69,7 +37,7 @@ def ends(lives: Lives) -> list[tuple[str, str]]:
 def test_a_body_cleans_up_before_the_run_around_it_does_whenever_the_process_dies(
     lives: Lives, before: int, after: int
 ) -> None:
-    start(lives, sub("approval"), LAST)
+    start(lives, definition([sub("approval"), LAST]))
     # In a paused run, no node begins again.
     command(lives, "pause")
     crash(lives, before)
@@ -87,7 +55,7 @@ def test_a_body_cleans_up_before_the_run_around_it_does_whenever_the_process_die
 def test_each_finally_node_has_run_in_the_end_at_whatever_append_of_a_stop_the_process_dies(
     lives: Lives, appends: int, keeps: bool
 ) -> None:
-    start(lives, sub("approval"), LAST)
+    start(lives, definition([sub("approval"), LAST]))
     lives.store.die_at(appends, keeps)
     for _ in range(3):
         if lives.engine.active(lives.workflow_id):
@@ -102,7 +70,7 @@ def test_each_finally_node_has_run_in_the_end_at_whatever_append_of_a_stop_the_p
 
 
 def test_a_body_that_cleans_up_has_as_long_as_the_grace_of_the_stop(lives: Lives) -> None:
-    start(lives, sub("approval"), LAST)
+    start(lives, definition([sub("approval"), LAST]))
     command(lives, "pause")
     crash(lives)
     command(lives, "stop", grace_ms=20_000)
@@ -116,7 +84,7 @@ def test_a_body_that_cleans_up_has_as_long_as_the_grace_of_the_stop(lives: Lives
 
 
 def test_a_terminating_stop_does_not_wait_for_a_body_that_cleans_up(lives: Lives) -> None:
-    start(lives, sub("approval"), LAST)
+    start(lives, definition([sub("approval"), LAST]))
     command(lives, "pause")
     crash(lives)
     command(lives, "stop", grace_ms=30_000)
@@ -129,7 +97,7 @@ def test_a_failed_run_lets_a_body_clean_up_whose_node_had_found_no_slot_to_begin
     gates = [node(f"g{number}", "model.safe") for number in range(SLOTS)]
     after = [node(f"x{number}") for number in range(SLOTS)]
     edges = [edge for n in range(SLOTS) for edge in (f"first>g{n}", f"g{n}>x{n}")]
-    start(lives, sub("approval"), node("first", "model.safe"), *gates, *after, LAST, edges=tuple(edges))
+    start(lives, definition([sub("approval"), node("first", "model.safe"), *gates, *after, LAST], *edges))
     opens(lives, "first")
     # What has the longest path ahead goes first, and takes all slots.
     crash(lives)
@@ -147,7 +115,9 @@ def test_a_failed_run_lets_a_body_clean_up_whose_node_had_found_no_slot_to_begin
 
 
 def test_the_finally_nodes_of_a_run_that_nobody_stops_have_all_time_when_they_begin_after_a_crash(lives: Lives) -> None:
-    start(lives, node("sub", "workflow", workflow={"nodes": [node("in", "model.safe")], "edges": []}), LAST)
+    start(
+        lives, definition([node("sub", "workflow", workflow={"nodes": [node("in", "model.safe")], "edges": []}), LAST])
+    )
     lives.store.die_at(2, keeps=True)
     opens(lives, "sub/in")
     lives.pass_time(60)

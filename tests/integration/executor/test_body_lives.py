@@ -2,29 +2,19 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.engine_lives import SLOTS, Lives
 from tests.support.engine_plans import FAILS
+from tests.support.engine_stories import BY, START, command, crash, opens, start
 from tests.support.executor_graphs import definition, node
 from weftline_executor.errors import FollowsParent
 from weftline_executor.model import events as model
 
-START: dict[str, Any] = {"by": "ada", "command_id": ""}
-BY: dict[str, Any] = {**START, "reason": ""}
 ENDS = (model.RunCompleted, model.RunFailed)
 APPENDS = range(14)
-
-
-@pytest.fixture
-def lives() -> Iterator[Lives]:
-    made = Lives()
-    made.begin()
-    yield made
-    made.die()
 
 
 def body(*nodes: dict[str, Any]) -> dict[str, Any]:
@@ -39,31 +29,10 @@ def sub(inner: str = "model.safe", **data: Any) -> dict[str, Any]:
 EACH = node("each", "map", items=[1, 2, 3], concurrency=2, workflow=body(node("in", "model.safe")))
 
 
-def start(lives: Lives, text: str) -> None:
-    lives.ask(lives.engine.commands.start(lives.workflow_id, text.encode(), **START))
-    lives.rest()
-
-
-def command(lives: Lives, name: str, **more: Any) -> None:
-    """Asks something of the run, and waits for what follows."""
-    lives.ask(getattr(lives.engine.commands, name)(lives.workflow_id, **BY, **more))
-    lives.rest()
-
-
-def opens(lives: Lives, name: str, outcome: str = "") -> None:
-    lives.board.open(name, outcome)
-    lives.rest()
-
-
 def open_all(lives: Lives) -> None:
     """Opens every gate until none is left."""
     while waiting := lives.board.waiting():
         opens(lives, waiting[0])
-
-
-def crash(lives: Lives) -> None:
-    lives.die()
-    lives.begin()
 
 
 def ends(lives: Lives, bodies: bool) -> list[Any]:

@@ -1,6 +1,5 @@
 """A wall clock that is set by hours, forward or back, while runs go on or while the executor is down."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,27 +7,14 @@ import pytest
 from tests.support.engine_gates import LATER_SECONDS
 from tests.support.engine_lives import Lives
 from tests.support.engine_plans import FAILS
+from tests.support.engine_stories import BY, start
 from tests.support.executor_graphs import chain, definition, node
 from weftline_executor.model import events as model
 from weftline_executor.model.records import Retention
 
 HOURS = 5 * 3600.0
 JUMPS = pytest.mark.parametrize("jump", [HOURS, -HOURS], ids=["forward", "back"])
-BY: dict[str, Any] = {"by": "ada", "reason": "", "command_id": ""}
 RETRIED = {"retry": {"attempts": 2, "delay": 0}}
-
-
-@pytest.fixture
-def lives() -> Iterator[Lives]:
-    made = Lives()
-    made.begin()
-    yield made
-    made.die()
-
-
-def start(lives: Lives, text: str) -> None:
-    lives.ask(lives.engine.commands.start(lives.workflow_id, text.encode(), by="ada", command_id=""))
-    lives.rest()
 
 
 def pass_time(lives: Lives, seconds: float) -> None:

@@ -1,6 +1,5 @@
 """Runs whose engine dies at a chosen instant, or is told things in a chosen order: what random ones once got wrong."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,47 +8,20 @@ from tests.support.engine_gates import LATER_SECONDS
 from tests.support.engine_lives import Lives
 from tests.support.engine_model import MAX_RECOVERIES
 from tests.support.engine_plans import FAILS
+from tests.support.engine_stories import BY, START, command, crash, opens, start
 from tests.support.executor_graphs import chain, definition, node
 from weftline_executor.model import events as model
 
-START: dict[str, Any] = {"by": "ada", "command_id": ""}
-BY: dict[str, Any] = {**START, "reason": ""}
 FINALLY = {"finally": True}
 
 
-@pytest.fixture
-def lives(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lives]:
+@pytest.fixture(autouse=True)
+def few_recoveries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("weftline_executor.engine.takeup.MAX_RECOVERIES", MAX_RECOVERIES)
-    made = Lives()
-    made.begin()
-    yield made
-    made.die()
-
-
-def start(lives: Lives, text: str) -> None:
-    lives.ask(lives.engine.commands.start(lives.workflow_id, text.encode(), **START))
-    lives.rest()
-
-
-def command(lives: Lives, name: str, **more: Any) -> None:
-    """Asks something of the newest run, and waits for what follows."""
-    common = START if name == "complete" else BY
-    lives.ask(getattr(lives.engine.commands, name)(lives.workflow_id, **common, **more))
-    lives.rest()
-
-
-def opens(lives: Lives, node_id: str, outcome: str = "") -> None:
-    lives.board.open(node_id, outcome)
-    lives.rest()
 
 
 def resume(lives: Lives) -> None:
     lives.ask(lives.engine.commands.resume(lives.workflow_id, **BY))
-
-
-def crash(lives: Lives) -> None:
-    lives.die()
-    lives.begin()
 
 
 def told(lives: Lives, kind: type[model.Event]) -> list[Any]:
